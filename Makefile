@@ -1,0 +1,38 @@
+# Every target makes .venv, installs what is missing or changed, and puts it on PATH: dvc calls `python` and `torchrun` from there.
+PYTHON ?= python3
+VENV := .venv
+INSTALLED := $(VENV)/.installed
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: repro test test-all lint coverage check-lock clean
+
+repro: $(INSTALLED)  ## bring every stale stage up to date and print the comparison
+	dvc repro
+	@cat metrics/comparison.md
+
+test: $(INSTALLED)  ## the tests, without those marked slow
+	pytest -m "not slow"
+
+test-all: $(INSTALLED)  ## every test
+	pytest
+
+lint: $(INSTALLED)
+	ruff format --check .
+	ruff check .
+	mypy
+
+coverage: $(INSTALLED)
+	pytest -m "not slow" --cov --cov-report=term-missing
+
+check-lock: $(INSTALLED)  ## fail where dvc.lock is not the lock of this tree
+	python -m tests.check_lock
+
+$(INSTALLED): requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ragcun needs Python 3.11 or newer; set PYTHON=...")'
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	touch $@
+
+clean:  ## remove the environment; outputs stay
+	rm -rf $(VENV)

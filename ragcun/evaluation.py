@@ -1,0 +1,63 @@
+"""What an evaluation yields, and the files it becomes: metrics, TREC runs, scores per query."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from ragcun.benchmark import Benchmark
+from ragcun.files import atomic_folder, write_json
+from ragcun.metrics import CUTOFFS, Run, mean_scores, score_queries
+
+# What metrics/<model>/<benchmark>.json reports of all that is measured.
+HEADLINE = ("ndcg@10", "map@100", "recall@100", "p@10", "mrr@10")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Runs, scores per query (one row a query) and, for dense models, isotropy; the first two by split."""
+
+    runs: dict[str, Run]
+    per_query: dict[str, pd.DataFrame]
+    isotropy: dict[str, float] | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """The metrics file: the test split's means on top, the dev split's under `dev`."""
+        means = {split: mean_scores(scores) for split, scores in self.per_query.items()}
+        chosen = {split: {name: values[name] for name in HEADLINE} for split, values in means.items()}
+        nested: dict[str, Any] = {**chosen.pop("test"), **chosen}
+        if self.isotropy is not None:
+            nested["isotropy"] = self.isotropy
+        return nested
+
+
+def score_run(benchmark: Benchmark, run: Run, shape: dict[str, float] | None) -> Evaluation:
+    """Score a run over the benchmark's queries of all splits; `shape` is the isotropy of its vectors."""
+    runs = {split: {query: run[query] for query in qrels} for split, qrels in benchmark.qrels.items()}
+    per_query = {split: score_queries(benchmark.qrels[split], runs[split], CUTOFFS) for split in runs}
+    return Evaluation(runs, per_query, shape)
+
+
+def write_evaluation(evaluation: Evaluation, metrics_file: Path, runs_folder: Path, run_depth: int, tag: str) -> None:
+    """Write the metrics file, and for each split the TREC run and the scores per query."""
+    with atomic_folder(runs_folder) as partial:
+        for split, scores in evaluation.per_query.items():
+            scores.to_csv(partial / f"{split}.tsv", sep="\t", float_format="%.6g")
+            with (partial / f"{split}.trec").open("w", encoding="utf-8") as file:
+                file.writelines(_trec_lines(evaluation.runs[split], run_depth, tag))
+    write_json(metrics_file, evaluation.summary())
+
+
+def _trec_lines(run: Run, depth: int, tag: str) -> Iterator[str]:
+    """`query Q0 document rank score tag`; TREC files are cut at white space, so ids have theirs percent-encoded."""
+    for query, found in run.items():
+        best = sorted(found.items(), key=lambda item: (item[1], item[0]), reverse=True)[:depth]
+        for place, (document, score) in enumerate(best, start=1):
+            yield f"{_trec_id(query)} Q0 {_trec_id(document)} {place} {score!r} {tag}\n"
+
+
+def _trec_id(text: str) -> str:
+    return text if text.isprintable() and not set(text) & {" ", "%"} else quote(text, safe="")

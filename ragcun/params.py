@@ -1,0 +1,175 @@
+"""params.yaml, checked: the one place that reads it.
+
+Every key has its type and its bounds here, unknown keys are errors, and so is a combination that cannot work. A value
+that arrives as text (`-S lr=1e-6` is written as `1e-06`, which YAML reads as a string) is converted.
+
+`python -m ragcun.params` checks the file and says nothing where it is right.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ragcun.errors import RagcunError
+
+Similarity = Literal["cosine", "euclidean", "dot"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+PARAMS_FILE = Path("params.yaml")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Ddp(_Section):
+    nproc_per_node: Literal["gpu"] | Annotated[int, Field(ge=1)]
+
+    @model_validator(mode="after")
+    def _gpu_needs_one(self) -> "Ddp":
+        if self.nproc_per_node == "gpu":
+            import torch  # only here: checking params.yaml should not take the seconds that loading torch takes
+
+            if not torch.cuda.is_available():
+                raise ValueError("nproc_per_node is gpu, but this machine has no CUDA device: give a number")
+        return self
+
+
+class Data(_Section):
+    passages: Annotated[str, Field(min_length=1)]
+    pairs: Annotated[str, Field(min_length=1)]
+    mined_negatives: Annotated[int, Field(ge=0)]
+    benchmarks: Annotated[list[Name], Field(min_length=1)]
+    local: dict[Name, str]
+
+    @model_validator(mode="after")
+    def _benchmarks_are_distinct(self) -> "Data":
+        twice = sorted({name for name in self.benchmarks if self.benchmarks.count(name) > 1})
+        if twice:
+            raise ValueError(f"benchmarks lists {', '.join(twice)} more than once: list each name once")
+        return self
+
+
+class Embed(_Section):
+    dtype: Literal["float32", "bfloat16"]
+    batch_size: Annotated[int, Field(ge=1)]
+    max_length: Annotated[int, Field(ge=1)] | None
+
+
+class Training(_Section):
+    """What every strategy of a stage shares."""
+
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=2)]
+    negatives: Annotated[int, Field(ge=0)]
+    store_negatives: Annotated[int, Field(ge=0)]
+    temperature: Annotated[float, Field(gt=0)]
+    isotropy_weight: Annotated[float, Field(ge=0)]
+    isotropy_directions: Annotated[int, Field(ge=1)]
+    schedule: Literal["linear", "cosine", "constant"]
+    warmup_ratio: Annotated[float, Field(ge=0, le=1)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    max_grad_norm: Annotated[float, Field(gt=0)]
+    evaluations: Annotated[int, Field(ge=1)]
+
+
+class Strategy(_Section):
+    """What is a strategy's own."""
+
+    projection_learning_rate: Annotated[float, Field(gt=0)]
+
+
+class Finetune(_Section):
+    shared: Training
+    smart_hybrid: Strategy
+
+    def strategy(self, name: str) -> Strategy:
+        """The settings of the strategy `name`."""
+        if name not in type(self).model_fields or name == "shared":
+            raise RagcunError(f"params.yaml has no settings finetune.{name}: add them, or name another strategy")
+        found: Strategy = getattr(self, name)
+        return found
+
+
+class Evaluate(_Section):
+    top_k: Annotated[int, Field(ge=1)]
+    run_depth: Annotated[int, Field(ge=1)]
+    permutations: Annotated[int, Field(ge=100)]
+
+
+class Params(_Section):
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    base_model: Annotated[str, Field(min_length=1)]
+    freeze_base: bool
+    output_dim: Annotated[int, Field(ge=1)] | None
+    similarity: Similarity
+    whitening: Annotated[float, Field(ge=0, le=1)]
+    projection_init: Literal["base", "random"]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    ddp: Ddp
+    data: Data
+    embed: Embed
+    finetune: Finetune
+    evaluate: Evaluate
+
+    @model_validator(mode="after")
+    def _negatives_were_mined(self) -> "Params":
+        wanted, mined = self.finetune.shared.negatives, self.data.mined_negatives
+        if wanted > mined:
+            raise ValueError(
+                f"finetune.shared.negatives is {wanted}, but data.mined_negatives is {mined}: "
+                "raise the second or lower the first"
+            )
+        return self
+
+
+def load_params(path: Path = PARAMS_FILE) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        RagcunError: the file is missing, is not YAML, or a key is unknown, missing, mistyped or out of bounds; the
+            message names every such key.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RagcunError(f"{path} is missing: run from the project's folder") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RagcunError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise RagcunError(f"{path} must hold keys and values, and holds {type(raw).__name__}")
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        raise RagcunError(f"{path}: {_describe(error)}") from error
+
+
+def _describe(error: ValidationError) -> str:
+    """One line for each wrong key: where, what, and what to do."""
+    lines = []
+    for problem in error.errors():
+        # A union's branches add their own names behind the key; only mappings' keys are the user's.
+        where = ".".join(str(part) for part in problem["loc"] if part not in ("literal['gpu']", "constrained-int"))
+        given = "" if problem["type"] in ("missing", "value_error") else f" (given: {problem['input']!r})"
+        message = {
+            "extra_forbidden": "unknown key: correct its name or remove it",
+            "missing": "missing: add it",
+        }.get(problem["type"], problem["msg"].removeprefix("Value error, "))
+        lines.append(f"{where}: {message}{given}" if where else message)
+    return "; ".join(dict.fromkeys(lines))
+
+
+def main() -> int:
+    try:
+        load_params()
+    except RagcunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""What a source of data hands over, and how it lies in `data/raw` until the pairs are prepared.
+
+Two records, `Passage` and `Pair`, each with a parquet file written in row groups: a source of millions streams
+through without ever being held whole. Every text is checked on its way in, so what is read back can be trusted.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ragcun.errors import RagcunError
+from ragcun.files import atomic_folder
+
+Split = Literal["train", "dev", "test"]
+
+_PASSAGES = pa.schema([("id", pa.string()), ("title", pa.string()), ("text", pa.string())])
+_PAIRS = pa.schema(
+    [("split", pa.string()), ("query", pa.string()), ("positive", pa.string()), ("negatives", pa.list_(pa.string()))]
+)
+_ROW_GROUP = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A document that may be trained on; its text for a model is `document_text(title, text)`."""
+
+    id: str
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A query and a document text that answers it, with documents known not to.
+
+    The test split is never written to `data/pairs`: it says which documents and queries training must not see.
+    """
+
+    split: Split
+    query: str
+    positive: str
+    negatives: tuple[str, ...] = ()
+
+
+def document_text(title: str, text: str) -> str:
+    """A document as models read it: title and text, either of which may be empty."""
+    return (title + " " + text).strip()
+
+
+def write_passages(passages: Iterable[Passage], folder: Path) -> int:
+    """Write `folder`/passages.parquet; return the number of passages. Raises RagcunError for an empty text or no passage."""
+    return _write(map(_passage_row, passages), _PASSAGES, folder, "passages")
+
+
+def read_passages(folder: Path) -> Iterator[Passage]:
+    """The passages that `write_passages` wrote, in order."""
+    for row in _read(folder, "passages"):
+        yield Passage(**row)
+
+
+def write_pairs(pairs: Iterable[Pair], folder: Path) -> int:
+    """Write `folder`/pairs.parquet; return the number of pairs.
+
+    Raises RagcunError for an empty text, an unknown split or no pair.
+    """
+    return _write(map(_pair_row, pairs), _PAIRS, folder, "pairs")
+
+
+def read_pairs(folder: Path) -> Iterator[Pair]:
+    """The pairs that `write_pairs` wrote, in order."""
+    for row in _read(folder, "pairs"):
+        yield Pair(**{**row, "negatives": tuple(row["negatives"])})
+
+
+def _passage_row(passage: Passage) -> dict[str, Any]:
+    if not document_text(passage.title, passage.text):
+        raise RagcunError(
+            f"passage {passage.id!r} has neither title nor text; correct the source or let it leave it out"
+        )
+    return {"id": passage.id, "title": passage.title, "text": passage.text}
+
+
+def _pair_row(pair: Pair) -> dict[str, Any]:
+    if pair.split not in get_args(Split):
+        raise RagcunError(
+            f"the pair of query {pair.query!r} has the split {pair.split!r}; use one of {get_args(Split)}"
+        )
+    if not all(text.strip() for text in (pair.query, pair.positive, *pair.negatives)):
+        raise RagcunError(f"the pair {pair!r} has an empty text; correct the source or let it leave the pair out")
+    return {"split": pair.split, "query": pair.query, "positive": pair.positive, "negatives": list(pair.negatives)}
+
+
+def _write(rows: Iterator[dict[str, Any]], schema: pa.Schema, folder: Path, name: str) -> int:
+    count = 0
+    with atomic_folder(folder) as partial, pq.ParquetWriter(partial / f"{name}.parquet", schema) as writer:
+        while batch := list(islice(rows, _ROW_GROUP)):
+            writer.write_table(pa.Table.from_pylist(batch, schema=schema))
+            count += len(batch)
+        if not count:
+            raise RagcunError(f"the source has no {name}; choose another in params.yaml (data.{name})")
+    return count
+
+
+def _read(folder: Path, name: str) -> Iterator[dict[str, Any]]:
+    path = folder / f"{name}.parquet"
+    if not path.is_file():
+        raise RagcunError(f"{path} is missing; run `dvc repro download@{name}`")
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(_ROW_GROUP):
+            yield from batch.to_pylist()

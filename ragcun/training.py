@@ -1,0 +1,260 @@
+"""One training run: model, loss, batches and selection, through SentenceTransformerTrainer.
+
+With a frozen base the model in training is the projection alone, on rows of the store (the base's vectors of all
+texts); it shares its modules with the whole encoder, so what is trained is at once joined to its base.
+"""
+
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from datasets import Dataset
+from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from ragcun import distributed
+from ragcun.errors import RagcunError
+from ragcun.losses import RetrievalLoss
+from ragcun.model import Head, IsotropicGaussianEncoder
+from ragcun.pairs import PreparedPairs
+from ragcun.params import Similarity, Strategy, Training
+from ragcun.sampling import BatchCollator, GlobalBatches
+from ragcun.selection import METRIC, BestCheckpoint, DevEvaluator
+
+logger = logging.getLogger(__name__)
+
+SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a run has to tell besides the model, which it trained in place.
+
+    curve: one row for each evaluation: step, epoch, loss, dev_ndcg@10, dev_isoscore, learning rates.
+    best_step, best_score: of the returned weights.
+    """
+
+    curve: pd.DataFrame
+    best_step: int
+    best_score: float
+
+
+def train_frozen(
+    encoder: IsotropicGaussianEncoder,
+    pairs: PreparedPairs,
+    store: np.ndarray,
+    *,
+    shared: Training,
+    strategy: Strategy,
+    seed: int,
+    work: Path,
+) -> TrainingResult:
+    """Train the projection of `encoder` in place, from the base's vectors of all texts.
+
+    Args:
+        encoder: with a frozen base.
+        pairs: texts, training pairs and dev pairs.
+        store: (texts, d), the base's vectors by text id.
+        work: a folder outside the outputs for checkpoints; a run that was interrupted goes on from the last one
+            there; removed on success.
+
+    Raises:
+        RagcunError: the batch is larger than the data, or the loss is not finite.
+    """
+    head = Head.of(encoder)
+    train = pairs.train
+    batches = GlobalBatches(
+        train["query"].to_numpy(),
+        train["positive"].to_numpy(),
+        [np.asarray(negatives) for negatives in train["negatives"]],
+        batch_size=shared.batch_size,
+        epochs=shared.epochs,
+        seed=seed,
+        hard=shared.negatives,
+        store=pairs.train_passage_ids,
+        store_negatives=shared.store_negatives,
+    )
+
+    def load(ids: np.ndarray, role: str) -> Mapping[str, Tensor]:
+        return {"sentence_embedding": torch.from_numpy(np.array(store[ids]))}
+
+    similarity: Similarity = encoder.similarity_fn_name  # type: ignore[assignment]
+    dev = {int(query): pairs.known_positives[int(query)] for query in pairs.dev["query"].unique()}
+    evaluator = DevEvaluator(lambda ids, role: head.project(store[ids]), dev, pairs.passage_ids, similarity)
+    loss = RetrievalLoss(
+        head,
+        similarity=similarity,
+        temperature=shared.temperature,
+        isotropy_weight=shared.isotropy_weight,
+        isotropy_directions=shared.isotropy_directions,
+    )
+    trainer = Trainer(
+        model=head,
+        args=training_arguments(shared, steps=len(batches), seed=seed, work=work),
+        batches=batches,
+        groups=[Group("projection", r"^model\.\d+\.", list(head.parameters()), strategy.projection_learning_rate)],
+        loss=loss,
+        evaluator=evaluator,
+        data_collator=BatchCollator(load, pairs.known_positives),
+    )
+    return trainer.run()
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that share a peak learning rate.
+
+    pattern: of their names in the loss, anchored to modules' positions: `1.` alone would match a base's layer 1 too.
+    """
+
+    name: str
+    pattern: str
+    parameters: list[nn.Parameter]
+    learning_rate: float
+
+
+class LearningRates(TrainerCallback):
+    """The rate each group was last stepped with; and the check that the groups are the optimizer's."""
+
+    def __init__(self, groups: list[Group]) -> None:
+        self.groups = groups
+        self.last: dict[str, float] = {}
+
+    def check(self, optimizer: torch.optim.Optimizer | None) -> None:
+        """Raise unless every parameter of every group, and no other, is optimized, at its group's learning rate."""
+        expected = {id(parameter): group.learning_rate for group in self.groups for parameter in group.parameters}
+        if optimizer is None or expected != _rates(optimizer):
+            raise RuntimeError("the optimizer's parameters or learning rates are not those of the model's groups")
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        rates = _rates(kwargs["optimizer"])
+        self.last = {group.name: rates[id(group.parameters[0])] for group in self.groups}
+
+
+def _rates(optimizer: torch.optim.Optimizer) -> dict[int, float]:
+    return {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+
+
+def training_arguments(shared: Training, *, steps: int, seed: int, work: Path) -> SentenceTransformerTrainingArguments:
+    """The Trainer's arguments: evaluations and checkpoints at even distances, nothing that it would do by itself."""
+    every = max(1, -(-steps // shared.evaluations))
+    return SentenceTransformerTrainingArguments(
+        output_dir=str(work),
+        max_steps=steps,
+        # Only told to loggers: the batches are ours, and global.
+        per_device_train_batch_size=-(-shared.batch_size // distributed.world_size()),
+        lr_scheduler_type=SCHEDULES[shared.schedule],
+        warmup_steps=round(shared.warmup_ratio * steps),
+        weight_decay=shared.weight_decay,
+        max_grad_norm=shared.max_grad_norm,
+        eval_strategy="steps",
+        eval_steps=every,
+        logging_strategy="steps",
+        logging_steps=every,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        seed=seed,
+        data_seed=seed,
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=torch.cuda.is_available(),
+        ddp_find_unused_parameters=False,
+        ddp_broadcast_buffers=False,
+        report_to="none",
+        disable_tqdm=not distributed.is_main(),
+    )
+
+
+class Trainer(SentenceTransformerTrainer):
+    """SentenceTransformerTrainer on global batches that are planned by us, returning its best checkpoint."""
+
+    def __init__(self, *, batches: GlobalBatches, groups: list[Group], **kwargs: Any) -> None:
+        kwargs["args"].learning_rate_mapping = {group.pattern: group.learning_rate for group in groups}
+        # The Trainer wants a dataset of its own; get_train_dataloader replaces it.
+        super().__init__(train_dataset=Dataset.from_dict({"query": batches.queries}), **kwargs)
+        self.batches, self.groups = batches, groups
+        self.work = Path(str(self.args.output_dir))
+        self.best = BestCheckpoint(self.model, self.work / "best")
+        self.rates = LearningRates(groups)
+        self.add_callback(self.best)
+        self.add_callback(self.rates)
+
+    def run(self) -> TrainingResult:
+        """Train, resuming what was interrupted, and leave the model with its best weights."""
+        self.create_optimizer()
+        self.rates.check(self.optimizer)
+        checkpoint = get_last_checkpoint(str(self.work)) if self.work.is_dir() else None
+        distributed.barrier()
+        if checkpoint is None:
+            self.evaluate()
+        else:
+            logger.info("resuming from %s", checkpoint)
+        self.train(resume_from_checkpoint=checkpoint)
+        record = self.best.restore()
+        if distributed.is_main():
+            shutil.rmtree(self.work)
+        return TrainingResult(self._curve(), record["step"], record["score"])
+
+    def get_train_dataloader(self) -> DataLoader:
+        # Not prepared by accelerate, which would shard what is sharded already.
+        return DataLoader(
+            self.batches,
+            batch_size=1,
+            shuffle=False,
+            collate_fn=self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        loss = super().compute_loss(model, inputs, *args, **kwargs)  # type: ignore[arg-type]
+        value = loss[0] if isinstance(loss, tuple) else loss
+        if not torch.isfinite(value):
+            raise RagcunError(
+                f"the loss is {value.item()} at step {self.state.global_step + 1}, after learning rates "
+                f"{self.rates.last}: lower the learning rate, or raise the temperature"
+            )
+        return loss
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        if "loss" in logs:
+            logs = {**logs, **{f"learning_rate_{name}": rate for name, rate in self.rates.last.items()}}
+            # The Trainer's own figure is that of its first group, which may hold no parameter.
+            logs.pop("learning_rate", None)
+        super().log(logs, *args, **kwargs)
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """No card while training: the saved model gets one that says what this project knows."""
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        # Weights only: no model card, and no pickled arguments.
+        self.model.save_pretrained(output_dir or str(self.work), create_model_card=False)
+
+    def _curve(self) -> pd.DataFrame:
+        """The Trainer's log as a table, one row for each evaluation."""
+        rows: dict[int, dict[str, float]] = {}
+        for entry in self.state.log_history:
+            rows.setdefault(int(entry["step"]), {}).update(entry)
+        measured = ["loss", "contrastive", "isotropy", *(f"learning_rate_{group.name}" for group in self.groups)]
+        return pd.DataFrame(
+            {
+                "step": step,
+                "epoch": round(step / self.batches.steps_per_epoch, 4),
+                "dev_ndcg@10": row[f"eval_{METRIC}"],
+                "dev_isoscore": row["eval_isoscore"],
+                **{name: row.get(name) for name in measured},
+            }
+            for step, row in sorted(rows.items())
+            if f"eval_{METRIC}" in row
+        )

@@ -1,0 +1,34 @@
+"""models/base and data/benchmarks/NAME → data/embeddings/NAME: the base's vectors of a benchmark.
+
+Usage: torchrun -m stages.embed_benchmark NAME
+"""
+
+import sys
+from pathlib import Path
+
+from ragcun import distributed
+from ragcun.base import load_base
+from ragcun.benchmark import read_benchmark
+from ragcun.embeddings import TextEncoder, Texts, write_embeddings
+from ragcun.params import load_params
+from stages import run_stage
+
+
+def main() -> None:
+    (name,) = sys.argv[1:]
+    settings = load_params().embed
+    with distributed.process_group():
+        model = load_base("models/base", device=str(distributed.device()))
+        encoder = TextEncoder(
+            model, dtype=settings.dtype, batch_size=settings.batch_size, max_length=settings.max_length
+        )
+        benchmark = read_benchmark(Path("data/benchmarks", name))
+        lists = {
+            "corpus": Texts.of(benchmark.doc_texts, "passage"),
+            "queries": Texts.of(list(benchmark.all_queries.values()), "query"),
+        }
+        write_embeddings(Path("data/embeddings", name), encoder, lists)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,26 @@
+"""models/base and the texts of data/pairs → data/embeddings/pairs: the store."""
+
+from pathlib import Path
+
+from ragcun import distributed
+from ragcun.base import load_base
+from ragcun.embeddings import TextEncoder, Texts, write_embeddings
+from ragcun.pairs import read_pairs
+from ragcun.params import load_params
+from stages import run_stage
+
+
+def main() -> None:
+    settings = load_params().embed
+    with distributed.process_group():
+        model = load_base("models/base", device=str(distributed.device()))
+        encoder = TextEncoder(
+            model, dtype=settings.dtype, batch_size=settings.batch_size, max_length=settings.max_length
+        )
+        texts = read_pairs(Path("data/pairs")).texts
+        lists = {"texts": Texts(texts["text"].tolist(), texts["role"].tolist())}
+        write_embeddings(Path("data/embeddings/pairs"), encoder, lists)
+
+
+if __name__ == "__main__":
+    run_stage(main)

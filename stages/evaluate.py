@@ -1,0 +1,36 @@
+"""models/MODEL on data/benchmarks/BENCHMARK → metrics/MODEL/BENCHMARK.json, data/runs/MODEL/BENCHMARK.
+
+Usage: torchrun -m stages.evaluate MODEL BENCHMARK
+"""
+
+import sys
+from pathlib import Path
+
+from ragcun import distributed
+from ragcun.benchmark import read_benchmark
+from ragcun.dense import evaluate_dense
+from ragcun.evaluation import write_evaluation
+from ragcun.params import load_params
+from stages import run_stage
+
+
+def main() -> None:
+    model, name = sys.argv[1:]
+    params = load_params()
+    with distributed.process_group():
+        benchmark = read_benchmark(Path("data/benchmarks", name))
+        evaluation = evaluate_dense(
+            Path("models", model), benchmark, Path("data/embeddings", name), params.embed, params.evaluate.top_k
+        )
+        if evaluation is not None:
+            write_evaluation(
+                evaluation,
+                Path("metrics", model, f"{name}.json"),
+                Path("data/runs", model, name),
+                params.evaluate.run_depth,
+                tag=model,
+            )
+
+
+if __name__ == "__main__":
+    run_stage(main)

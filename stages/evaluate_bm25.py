@@ -1,0 +1,26 @@
+"""BM25 on data/benchmarks/BENCHMARK → metrics/bm25/BENCHMARK.json, data/runs/bm25/BENCHMARK.
+
+Usage: python -m stages.evaluate_bm25 BENCHMARK
+"""
+
+import sys
+from pathlib import Path
+
+from ragcun.benchmark import read_benchmark
+from ragcun.evaluation import write_evaluation
+from ragcun.lexical import evaluate_bm25
+from ragcun.params import load_params
+from stages import run_stage
+
+
+def main() -> None:
+    (name,) = sys.argv[1:]
+    settings = load_params().evaluate
+    evaluation = evaluate_bm25(read_benchmark(Path("data/benchmarks", name)), settings.top_k, progress=True)
+    write_evaluation(
+        evaluation, Path("metrics/bm25", f"{name}.json"), Path("data/runs/bm25", name), settings.run_depth, tag="bm25"
+    )
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,27 @@
+"""Keep splits apart, number the texts, mine hard negatives: data/raw → data/pairs."""
+
+import json
+import logging
+from pathlib import Path
+
+from ragcun.pairs import write_pairs
+from ragcun.params import load_params
+from ragcun.prepare import prepare
+from ragcun.raw import read_pairs, read_passages
+from stages import run_stage
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> None:
+    prepared = prepare(
+        read_passages(Path("data/raw/passages")),
+        read_pairs(Path("data/raw/pairs")),
+        mined_negatives=load_params().data.mined_negatives,
+    )
+    write_pairs(prepared, Path("data/pairs"))
+    logger.info("prepared: %s", json.dumps(prepared.report))
+
+
+if __name__ == "__main__":
+    run_stage(main)

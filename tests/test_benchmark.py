@@ -1,0 +1,183 @@
+"""A BEIR folder is read as beir reads it, and whatever would quietly change a score is an error."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from beir.datasets.data_loader import GenericDataLoader
+
+from ragcun.benchmark import Benchmark, read_benchmark, write_benchmark
+from ragcun.errors import RagcunError
+
+BENCHMARK = Benchmark(
+    name="tiny",
+    doc_ids=["plain", '"Heroes" (album)', "naïve  id", "titleless"],
+    titles=["Plain", '"Heroes"', "Naïve", ""],
+    bodies=["a text", 'tab\there, "quotes"', "line\u2028separator and\nline break", "only text"],
+    queries={"test": {"q1": "first?", "q2": "zweite für dich?"}, "dev": {"q3": "third?"}},
+    qrels={
+        "test": {"q1": {"plain": 1, '"Heroes" (album)': 2}, "q2": {"naïve  id": 1, "plain": 0}},
+        "dev": {"q3": {"titleless": 1}},
+    },
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_benchmark(BENCHMARK, tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+def edit(folder: Path, name: str, old: str, new: str) -> None:
+    text = (folder / name).read_text(encoding="utf-8")
+    assert text.count(old) == 1, "the edit must touch one place, else the test proves nothing"
+    (folder / name).write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_what_is_written_is_read_back_equal(folder: Path) -> None:
+    assert read_benchmark(folder) == BENCHMARK
+    assert read_benchmark(folder, name="mine").name == "mine"
+
+
+@pytest.mark.parametrize("split", ["test", "dev"])
+def test_beir_loads_what_is_written(folder: Path, split: str) -> None:
+    corpus, queries, qrels = GenericDataLoader(str(folder)).load(split=split)
+    assert list(corpus) == BENCHMARK.doc_ids
+    assert [corpus[i]["title"] for i in corpus] == BENCHMARK.titles
+    assert [corpus[i]["text"] for i in corpus] == BENCHMARK.bodies
+    assert queries == BENCHMARK.queries[split]
+    assert qrels == BENCHMARK.qrels[split]
+
+
+def test_document_text_joins_title_and_text_and_a_missing_title_is_empty(folder: Path) -> None:
+    edit(folder, "corpus.jsonl", '"title": "", ', "")
+    edit(folder, "corpus.jsonl", '"title": "Plain"', '"title": null')
+    texts = read_benchmark(folder).doc_texts
+    assert texts[0] == "a text"
+    assert texts[1] == '"Heroes" tab\there, "quotes"'
+    assert texts[3] == "only text"
+
+
+def test_a_split_has_the_queries_it_judges_and_no_others(folder: Path) -> None:
+    with (folder / "queries.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"_id": "q4", "text": "never judged", "metadata": {"any": 1}}\n\n')
+    assert read_benchmark(folder).queries == BENCHMARK.queries
+
+
+def test_dev_is_optional_and_test_is_not(folder: Path) -> None:
+    (folder / "qrels" / "dev.tsv").unlink()
+    assert list(read_benchmark(folder).queries) == ["test"]
+    (folder / "qrels" / "test.tsv").unlink()
+    with pytest.raises(RagcunError, match=r"qrels/test\.tsv is missing: a benchmark needs judgements; add"):
+        read_benchmark(folder)
+
+
+BAD = {
+    "malformed JSON": (
+        "corpus.jsonl",
+        '{"_id": "naïve',
+        '{_id": "naïve',
+        r"corpus\.jsonl, line 3: malformed JSON .*; write",
+    ),
+    "no object": (
+        "queries.jsonl",
+        '{"_id": "q2", "text": "zweite für dich?"}',
+        "[]",
+        r"queries\.jsonl, line 2: list instead",
+    ),
+    "no id": ("queries.jsonl", '"_id": "q1"', '"id": "q1"', r"queries\.jsonl, line 1: `_id` is None; it must"),
+    "numeric id": ("corpus.jsonl", '"_id": "plain"', '"_id": 7', r"corpus\.jsonl, line 1: `_id` is 7; it must"),
+    "id with a tab": ("corpus.jsonl", '"_id": "plain"', '"_id": "pl\\tain"', r"line 1: `_id` is .*without tabs"),
+    "document twice": (
+        "corpus.jsonl",
+        '"_id": "titleless"',
+        '"_id": "plain"',
+        r"corpus\.jsonl, line 4: the document id 'plain' is given twice; keep",
+    ),
+    "query twice": (
+        "queries.jsonl",
+        '"_id": "q3"',
+        '"_id": "q1"',
+        r"queries\.jsonl, line 3: the query id 'q1' is given twice; keep",
+    ),
+    "empty document": (
+        "corpus.jsonl",
+        "only text",
+        " ",
+        r"corpus\.jsonl, line 4: document 'titleless' has neither title nor text; give",
+    ),
+    "empty query": ("queries.jsonl", "first?", "  ", r"queries\.jsonl, line 1: query 'q1' has an empty text; give"),
+    "text no string": ("corpus.jsonl", '"only text"', "5", r"corpus\.jsonl, line 4: 'text' is int; it must"),
+    "unknown query": (
+        "qrels/test.tsv",
+        "q2\tplain",
+        "q9\tplain",
+        r"test\.tsv, line 5: the query id 'q9' is not in queries\.jsonl; add",
+    ),
+    "unknown document": (
+        "qrels/dev.tsv",
+        "titleless",
+        "nowhere",
+        r"dev\.tsv, line 2: the document id 'nowhere' is not in corpus\.jsonl; add",
+    ),
+    "two columns": ("qrels/test.tsv", "q1\tplain\t1", "q1\tplain", r"test\.tsv, line 2: 2 columns instead of 3; write"),
+    "TREC's four columns": (
+        "qrels/test.tsv",
+        "q1\tplain\t1",
+        "q1\t0\tplain\t1",
+        r"test\.tsv, line 2: 4 columns instead of 3; write",
+    ),
+    "score no integer": (
+        "qrels/test.tsv",
+        "q1\tplain\t1",
+        "q1\tplain\t0.5",
+        r"test\.tsv, line 2: the score '0\.5' is not an integer; write",
+    ),
+    "no header": ("qrels/dev.tsv", "query-id\tcorpus-id\tscore\n", "", r"dev\.tsv, line 1: the header is missing; add"),
+    "judged twice": (
+        "qrels/test.tsv",
+        "q2\tplain\t0",
+        "q1\tplain\t0",
+        r"test\.tsv, line 5: 'q1' and 'plain' are judged twice, differently; keep",
+    ),
+    "nothing relevant": ("qrels/dev.tsv", "titleless\t1", "titleless\t0", r"dev\.tsv judges no document relevant"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_bad_input_is_an_error_that_names_file_line_and_remedy(folder: Path, bad: str) -> None:
+    name, old, new, message = BAD[bad]
+    edit(folder, name, old, new)
+    with pytest.raises(RagcunError, match=message):
+        read_benchmark(folder)
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl"])
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(RagcunError, match=rf"{name} is missing; a folder in BEIR's layout has"):
+        read_benchmark(folder)
+
+
+def test_an_empty_corpus_a_missing_folder_and_another_encoding_are_errors(folder: Path) -> None:
+    with pytest.raises(RagcunError, match="there is no benchmark folder"):
+        read_benchmark(folder / "elsewhere")
+    (folder / "queries.jsonl").write_bytes('{"_id": "q1", "text": "für"}'.encode("latin-1"))
+    with pytest.raises(RagcunError, match=r"queries\.jsonl is not UTF-8"):
+        read_benchmark(folder)
+    (folder / "corpus.jsonl").write_text("")
+    with pytest.raises(RagcunError, match=r"corpus\.jsonl is empty"):
+        read_benchmark(folder)
+
+
+def test_a_benchmark_that_cannot_be_written_whole_is_not_written(tmp_path: Path) -> None:
+    broken: dict[str, Any] = {**vars(BENCHMARK), "bodies": BENCHMARK.bodies[:-1]}
+    with pytest.raises(ValueError, match="shorter"):
+        write_benchmark(Benchmark(**broken), tmp_path / "tiny")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_corpus_is_one_json_object_a_line(folder: Path) -> None:
+    lines = (folder / "corpus.jsonl").read_bytes().decode("utf-8").split("\n")
+    assert [json.loads(line)["_id"] for line in lines if line] == BENCHMARK.doc_ids

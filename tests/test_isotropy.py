@@ -1,0 +1,186 @@
+"""The measures of isotropy have their known answers, whatever the chunking, and are never NaN."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ragcun.errors import RagcunError
+from ragcun.isotropy import hubness, isotropy
+
+
+def gaussian(seed: int, rows: int, width: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((rows, width))
+
+
+def with_spectrum(singular: list[float], rows: int = 64) -> np.ndarray:
+    """Centred vectors whose matrix has exactly these singular values."""
+    left = gaussian(0, rows, len(singular))
+    left = np.linalg.qr(left - left.mean(axis=0))[0]
+    right = np.linalg.qr(gaussian(1, len(singular), len(singular)))[0]
+    return left * singular @ right.T
+
+
+def test_an_isotropic_gaussian_has_isoscore_1_full_rank_and_no_mean_cosine() -> None:
+    measured = isotropy(gaussian(0, 20_000, 16))
+    assert measured["isoscore"] == pytest.approx(1, abs=0.005)
+    assert measured["effective_rank"] == pytest.approx(16, abs=0.01)
+    assert measured["mean_cosine"] == pytest.approx(0, abs=0.001)
+
+
+def test_a_line_has_isoscore_0_and_rank_1() -> None:
+    measured = isotropy(np.outer(np.linspace(-3, 5, 100), np.arange(1, 9)) + 2)
+    assert measured["isoscore"] == pytest.approx(0, abs=1e-12)
+    assert measured["effective_rank"] == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("used", [1, 2, 5, 9])
+def test_isoscore_is_the_share_of_dimensions_in_use(used: int) -> None:
+    # Rudman et al.: a space that uses k of n dimensions evenly scores (k − 1)/(n − 1).
+    measured = isotropy(with_spectrum([1.0] * used + [0.0] * (9 - used)))
+    assert measured["isoscore"] == pytest.approx((used - 1) / 8, abs=1e-9)
+    assert measured["effective_rank"] == pytest.approx(used, abs=1e-5)
+
+
+def test_isoscore_by_hand_for_an_uneven_spectrum() -> None:
+    # Variances 9 : 4 : 1 of three dimensions, through the paper's formulas.
+    normalised = np.sqrt(3) * np.array([9, 4, 1]) / np.sqrt(98)
+    defect_squared = ((normalised - 1) ** 2).sum() / (2 * (3 - np.sqrt(3)))
+    fraction = (3 - defect_squared * (3 - np.sqrt(3))) ** 2 / 9
+    assert isotropy(with_spectrum([3, 2, 1]))["isoscore"] == pytest.approx((3 * fraction - 1) / 2, abs=1e-12)
+
+
+def test_effective_rank_is_the_entropy_of_the_singular_values() -> None:
+    shares = np.array([4, 2, 1, 1]) / 8
+    expected = np.exp(-(shares * np.log(shares)).sum())
+    assert isotropy(with_spectrum([4, 2, 1, 1]))["effective_rank"] == pytest.approx(expected, abs=1e-9)
+
+
+def test_isoscore_and_rank_do_not_change_with_rotation_scale_or_mean() -> None:
+    vectors = gaussian(2, 500, 12) * np.geomspace(1, 10, 12)
+    rotation = np.linalg.qr(gaussian(3, 12, 12))[0]
+    expected = isotropy(vectors)
+    assert 0.1 < expected["isoscore"] < 0.9
+    for changed in (vectors @ rotation, vectors * 1e-4, vectors * 1e5, vectors + 100):
+        measured = isotropy(changed)
+        for name in ("isoscore", "effective_rank"):
+            assert measured[name] == pytest.approx(expected[name], rel=1e-8), name
+
+
+def test_mean_cosine_is_the_mean_over_all_distinct_pairs() -> None:
+    vectors = gaussian(4, 60, 7) + 0.5
+    vectors[5] = 0
+    norms = np.linalg.norm(vectors, axis=1)
+    cosines = [
+        vectors[i] @ vectors[j] / (norms[i] * norms[j]) if norms[i] * norms[j] else 0.0
+        for i in range(60)
+        for j in range(60)
+        if i != j
+    ]
+    assert np.mean(cosines) > 0.1
+    assert isotropy(vectors)["mean_cosine"] == pytest.approx(np.mean(cosines), abs=1e-12)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64, 999])
+def test_a_memory_map_in_chunks_gives_what_the_whole_gives(tmp_path: Path, chunk: int) -> None:
+    # Far from the origin and drifting: chunks differ in their means.
+    vectors = (gaussian(5, 300, 10) * np.arange(1, 11) + np.linspace(0, 50, 300)[:, None] + 20).astype(np.float32)
+    np.save(tmp_path / "vectors.npy", vectors)
+    measured = isotropy(np.load(tmp_path / "vectors.npy", mmap_mode="r"), chunk=chunk)
+    variances = np.linalg.eigvalsh(np.cov(vectors.astype(np.float64).T, bias=True))
+    shares = np.sqrt(variances) / np.sqrt(variances).sum()
+    assert measured == pytest.approx(isotropy(vectors, chunk=300), rel=1e-9)
+    assert measured["effective_rank"] == pytest.approx(np.exp(-(shares * np.log(shares)).sum()), rel=1e-9)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e6])
+def test_vectors_that_are_all_the_same_are_an_error(value: float) -> None:
+    with pytest.raises(RagcunError, match="all the same"):
+        isotropy(np.full((50, 8), value), chunk=7)
+
+
+def test_vectors_that_differ_by_rounding_only_are_an_error() -> None:
+    vectors = np.full((50, 8), 0.3, dtype=np.float32)
+    vectors[::2] = np.nextafter(np.float32(0.3), np.float32(1))
+    with pytest.raises(RagcunError, match="all the same"):
+        isotropy(vectors)
+    vectors[0] = 0.3001
+    assert 0 <= isotropy(vectors)["isoscore"] <= 1
+
+
+@pytest.mark.parametrize("shape", [(1, 8), (0, 8), (8, 1), (8,)])
+def test_too_few_vectors_or_dimensions_are_an_error(shape: tuple[int, ...]) -> None:
+    with pytest.raises(RagcunError, match="two or more"):
+        isotropy(np.ones(shape))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_an_error(bad: float) -> None:
+    vectors = gaussian(6, 40, 5)
+    vectors[33, 2] = bad
+    with pytest.raises(RagcunError, match="NaN or infinity"):
+        isotropy(vectors, chunk=8)
+    with pytest.raises(RagcunError, match="NaN or infinity"):
+        hubness(vectors)
+
+
+def plain_hubness(vectors: np.ndarray, k: int, similarity: str) -> float:
+    counts = np.zeros(len(vectors))
+    for i, x in enumerate(vectors):
+        if similarity == "euclidean":
+            nearness = -np.linalg.norm(vectors - x, axis=1)
+        else:
+            nearness = vectors @ x
+            if similarity == "cosine":
+                nearness = nearness / np.linalg.norm(vectors, axis=1)
+        others = [j for j in np.argsort(-nearness) if j != i]
+        counts[others[:k]] += 1
+    centred = counts - counts.mean()
+    return float((centred**3).mean() / (centred**2).mean() ** 1.5)
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])
+def test_hubness_is_the_skewness_of_the_neighbour_counts(similarity: str) -> None:
+    # More rows than one block of queries.
+    vectors = gaussian(7, 700, 6) + 0.5
+    expected = plain_hubness(vectors, 10, similarity)
+    assert hubness(vectors, similarity=similarity) == pytest.approx(expected, abs=1e-9)  # type: ignore[arg-type]
+
+
+def test_hubness_grows_with_the_dimension() -> None:
+    # Radovanović et al., figure 1: near 0 in three dimensions, above 1 in a hundred.
+    low, high = (hubness(gaussian(8, 2000, width), similarity="euclidean") for width in (3, 100))
+    assert abs(low) < 0.5
+    assert high > 2
+
+
+def test_a_point_next_to_all_others_is_a_hub() -> None:
+    # Orthogonal directions have no neighbours of their own: all name the one vector between them.
+    star = np.vstack([np.eye(30), np.full((1, 30), 0.1)])
+    assert hubness(star, k=1) > 4
+
+
+def test_the_sample_follows_the_seed_and_a_large_one_takes_every_row(tmp_path: Path) -> None:
+    vectors = gaussian(9, 400, 8)
+    np.save(tmp_path / "vectors.npy", vectors)
+    mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")
+    assert hubness(mapped, sample=100, seed=1) == hubness(vectors, sample=100, seed=1)
+    assert hubness(vectors, sample=100, seed=1) != hubness(vectors, sample=100, seed=2)
+    assert hubness(vectors, sample=400, seed=1) == hubness(vectors, sample=5000, seed=2)
+
+
+def test_hubness_of_equal_counts_is_0() -> None:
+    # Eleven vectors and ten neighbours: everyone neighbours everyone.
+    assert hubness(gaussian(10, 11, 4)) == 0
+
+
+def test_hubness_of_constant_or_zero_vectors_is_a_number() -> None:
+    for value in (0.0, 1.0):
+        assert np.isfinite(hubness(np.full((40, 4), value)))
+
+
+def test_hubness_needs_more_vectors_than_neighbours() -> None:
+    with pytest.raises(RagcunError, match="more vectors than k"):
+        hubness(gaussian(11, 10, 4))
+    with pytest.raises(RagcunError, match="manhattan"):
+        hubness(gaussian(11, 40, 4), similarity="manhattan")  # type: ignore[arg-type]

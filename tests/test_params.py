@@ -1,0 +1,108 @@
+"""params.yaml: what is in the project's own file is right, and every wrong file is an error that names the key."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ragcun.errors import RagcunError
+from ragcun.params import load_params, main
+
+PROJECT = Path(__file__).parents[1] / "params.yaml"
+
+
+def written(tmp_path: Path, **changes: Any) -> Path:
+    """The project's params.yaml with `a__b=value` set at a.b; a value of ... removes the key."""
+    raw = yaml.safe_load(PROJECT.read_text())
+    for dotted, value in changes.items():
+        *parents, last = dotted.split("__")
+        section = raw
+        for parent in parents:
+            section = section[parent]
+        if value is ...:
+            del section[last]
+        else:
+            section[last] = value
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    return path
+
+
+def test_the_projects_own_params_are_right() -> None:
+    assert load_params(PROJECT).base_model
+
+
+def test_a_number_that_arrives_as_text_is_converted(tmp_path: Path) -> None:
+    path = written(tmp_path, finetune__smart_hybrid__projection_learning_rate="1e-06")
+    # The premise: YAML itself reads this notation as a string.
+    assert yaml.safe_load("x: 1e-06")["x"] == "1e-06"
+    assert load_params(path).finetune.strategy("smart_hybrid").projection_learning_rate == 1e-6
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"temprature": 1}, ["temprature", "unknown key"]),
+        ({"finetune__shared__tau": 1}, ["finetune.shared.tau", "unknown key"]),
+        ({"finetune__shared__temperature": ...}, ["finetune.shared.temperature", "missing"]),
+        ({"finetune__shared__epochs": "many"}, ["finetune.shared.epochs", "many"]),
+        ({"output_dim": 0}, ["output_dim", "0"]),
+        ({"output_dim": -3}, ["output_dim", "-3"]),
+        ({"whitening": 1.5}, ["whitening", "1.5"]),
+        ({"whitening": -0.1}, ["whitening", "-0.1"]),
+        ({"similarity": "manhattan"}, ["similarity", "manhattan", "euclidean"]),
+        ({"ddp__nproc_per_node": 0}, ["ddp.nproc_per_node", "0"]),
+        ({"ddp__nproc_per_node": "all"}, ["ddp.nproc_per_node", "all"]),
+        ({"finetune__shared__negatives": 99}, ["finetune.shared.negatives", "data.mined_negatives"]),
+        ({"data__benchmarks": []}, ["data.benchmarks"]),
+        ({"data__benchmarks": ["a", "a"]}, ["benchmarks", "a", "once"]),
+        ({"data__benchmarks": ["../a"]}, ["data.benchmarks", "../a"]),
+        ({"data__local": {"a/b": "x"}}, ["data.local", "a/b"]),
+        ({"seed": -1}, ["seed", "-1"]),
+    ],
+)
+def test_a_wrong_key_is_named(tmp_path: Path, changes: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(RagcunError) as raised:
+        load_params(written(tmp_path, **changes))
+    for word in words:
+        assert word in str(raised.value)
+
+
+def test_every_wrong_key_is_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(RagcunError, match=r"output_dim.*; whitening"):
+        load_params(written(tmp_path, output_dim=0, whitening=2))
+
+
+def test_gpu_where_there_is_none_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(RagcunError, match="no CUDA device: give a number"):
+        load_params(written(tmp_path, ddp__nproc_per_node="gpu"))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert load_params(written(tmp_path, ddp__nproc_per_node="gpu")).ddp.nproc_per_node == "gpu"
+
+
+@pytest.mark.parametrize(("text", "words"), [("a: [", "not valid YAML"), ("- 1", "keys and values"), ("", "NoneType")])
+def test_a_file_that_is_no_mapping_is_an_error(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(RagcunError, match=words):
+        load_params(path)
+
+
+def test_an_unknown_strategy_is_an_error() -> None:
+    finetune = load_params(PROJECT).finetune
+    for name in ("shared", "dreams"):
+        with pytest.raises(RagcunError, match=f"finetune.{name}"):
+            finetune.strategy(name)
+
+
+def test_the_check_on_its_own_exits_by_the_files_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main() == 1
+    assert "params.yaml is missing" in capsys.readouterr().err
+    written(tmp_path)
+    assert main() == 0
+    assert capsys.readouterr().err == ""

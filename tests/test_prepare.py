@@ -1,0 +1,185 @@
+"""C8: nothing that held-out queries ask for is seen in training. And: texts once, negatives that are negatives."""
+
+import pandas as pd
+import pytest
+
+from ragcun.errors import RagcunError
+from ragcun.pairs import PreparedPairs
+from ragcun.prepare import prepare
+from ragcun.raw import Pair, Passage
+
+# The documents' words overlap so that BM25 would mine the held-out ones first, were they there.
+CATS = Passage("cats", "Cats", "small furry animals that purr")
+DOGS = Passage("dogs", "Dogs", "furry animals that bark")
+BEARS = Passage("bears", "Bears", "large furry animals that growl")
+FOXES = Passage("foxes", "Foxes", "red furry animals that yelp")
+ROCKS = Passage("rocks", "Rocks", "hard things")
+PASSAGES = [CATS, DOGS, BEARS, FOXES, ROCKS]
+
+
+def text(passage: Passage) -> str:
+    return f"{passage.title} {passage.text}".strip()
+
+
+def pair(split: str, query: str, positive: Passage, *negatives: Passage) -> Pair:
+    return Pair(split, query, text(positive), tuple(map(text, negatives)))  # type: ignore[arg-type]
+
+
+def rows(prepared: PreparedPairs, frame: pd.DataFrame) -> list[tuple[str, str, list[str]]]:
+    """The frame in texts."""
+    texts = prepared.texts["text"].tolist()
+    return [
+        (texts[query], texts[positive], [texts[i] for i in negatives])
+        for query, positive, negatives in frame.itertuples(index=False)
+    ]
+
+
+def seen_in_training(prepared: PreparedPairs) -> set[str]:
+    """Every text that pretraining, fine-tuning, the negatives' store or the whitening statistics would see."""
+    by_id = prepared.texts["text"]
+    train = {row[0] for row in rows(prepared, prepared.train)}
+    train |= {
+        document for _, positive, negatives in rows(prepared, prepared.train) for document in (positive, *negatives)
+    }
+    return train | set(by_id[prepared.texts["split"] == "train"]) | set(by_id.iloc[prepared.train_passage_ids])
+
+
+LEAKY = [
+    pair("test", "what barks", DOGS),
+    pair("dev", "what growls", BEARS),
+    pair("train", "furry animals that purr", CATS, DOGS, BEARS, ROCKS),  # held-out documents as given negatives
+    pair("train", "furry animals", DOGS),  # a test query's document as a positive
+    pair("train", "furry animals", BEARS),  # a dev query's
+    pair("train", "  What BARKS ", CATS),  # a test query, written otherwise
+    pair("train", "WHAT growls", FOXES),  # a dev query
+    pair("train", "furry animals that yelp", FOXES),
+]
+
+
+def test_no_held_out_document_or_query_is_seen_in_training() -> None:
+    held_out = {text(DOGS), text(BEARS), "what barks", "what growls", "what BARKS", "What BARKS", "WHAT growls"}
+    prepared = prepare(PASSAGES, LEAKY, mined_negatives=5)
+    assert {text(CATS), text(FOXES), text(ROCKS), "furry animals that purr"} <= seen_in_training(prepared)
+    assert not seen_in_training(prepared) & held_out
+    assert prepared.report["train_pairs"] == {
+        "given": 6,
+        "removed_document_held_out": 2,
+        "removed_query_held_out": 2,
+        "duplicates": 0,
+        "kept": 2,
+    }
+    assert prepared.report["negatives"]["removed_held_out"] == 2
+    assert prepared.report["passages"]["removed_held_out"] == 2
+    assert prepared.report["test"]["documents_found_in_training_and_removed"] == 1
+    assert prepared.report["test"]["share_found_in_training_and_removed"] == 1.0
+
+
+def test_dev_documents_are_there_for_dev_alone_and_test_documents_nowhere() -> None:
+    prepared = prepare(PASSAGES, LEAKY, mined_negatives=5)
+    passages = prepared.texts[prepared.texts["role"] == "passage"]
+    assert passages["text"][passages["split"] == "dev"].tolist() == [text(BEARS)]
+    assert text(DOGS) not in set(prepared.texts["text"])
+    assert rows(prepared, prepared.dev) == [("what growls", text(BEARS), [])]
+
+
+def test_dev_is_kept_apart_from_test_by_document_and_by_query() -> None:
+    pairs = [
+        pair("test", "what barks", DOGS),
+        pair("dev", "dogs do what", DOGS),
+        pair("dev", "What barks", CATS),
+        pair("dev", "what growls", BEARS),
+        pair("train", "hard", ROCKS),
+    ]
+    prepared = prepare(PASSAGES, pairs, mined_negatives=0)
+    assert rows(prepared, prepared.dev) == [("what growls", text(BEARS), [])]
+    # Cats answered a dev query, so they stay out of training although that pair was dropped.
+    assert not {text(CATS), text(DOGS)} & seen_in_training(prepared)
+
+
+def test_no_known_positive_is_a_negative() -> None:
+    pairs = [
+        pair("train", "furry animals", CATS, FOXES, ROCKS),
+        pair("train", "Furry Animals ", FOXES),
+        pair("train", "furry animals", DOGS),
+        pair("dev", "what growls", BEARS),
+    ]
+    prepared = prepare(PASSAGES, pairs, mined_negatives=5)
+    for _, positive, negatives in rows(prepared, prepared.train):
+        assert positive in {text(CATS), text(FOXES), text(DOGS)}
+        assert not set(negatives) & {text(CATS), text(FOXES), text(DOGS)}
+    assert prepared.report["negatives"]["removed_known_positive"] == 1
+    assert len(set(map(frozenset, prepared.known_positives.values()))) == 2
+
+
+def test_given_negatives_come_first_then_the_best_that_bm25_finds() -> None:
+    extra = Passage("", "", "purr purr purr furry")
+    pairs = [pair("train", "furry that purr", CATS, ROCKS, ROCKS), pair("dev", "what growls", BEARS)]
+    prepared = prepare([*PASSAGES, extra], pairs, mined_negatives=2)
+    ((_, _, negatives),) = rows(prepared, prepared.train)
+    assert negatives[:2] == [text(ROCKS), text(extra)]
+    assert len(negatives) == 3
+    assert negatives[2] in {text(DOGS), text(FOXES)}
+
+
+def test_a_given_negative_is_not_mined_again() -> None:
+    pairs = [pair("train", "furry animals that yelp", CATS, FOXES), pair("dev", "what growls", BEARS)]
+    prepared = prepare(PASSAGES, pairs, mined_negatives=1)
+    ((_, _, negatives),) = rows(prepared, prepared.train)
+    assert negatives == [text(FOXES), text(DOGS)]
+
+
+def test_a_passage_that_shares_no_word_with_the_query_is_not_mined() -> None:
+    pairs = [pair("train", "hard", ROCKS), pair("train", "zebra", CATS), pair("dev", "what growls", BEARS)]
+    prepared = prepare(PASSAGES, pairs, mined_negatives=4)
+    assert [negatives for _, _, negatives in rows(prepared, prepared.train)] == [[], []]
+    assert prepared.report["negatives"]["fewest_per_pair"] == 0
+
+
+def test_no_negative_is_mined_where_none_is_wanted() -> None:
+    prepared = prepare(PASSAGES, LEAKY, mined_negatives=0)
+    assert [negatives for _, _, negatives in rows(prepared, prepared.train)] == [[text(ROCKS)], []]
+
+
+def test_each_distinct_text_of_a_role_is_one_row_and_each_distinct_pair_another() -> None:
+    pairs = [
+        pair("train", "hard", ROCKS, CATS),
+        pair("train", " hard ", ROCKS, DOGS),
+        Pair("train", text(CATS), text(CATS)),
+        pair("train", "soft", Passage("new", "", "not among the passages")),
+        pair("dev", "what growls", BEARS),
+    ]
+    prepared = prepare([*PASSAGES, Passage("again", "Rocks", "hard things")], pairs, mined_negatives=0)
+    assert not prepared.texts.duplicated(["role", "text"]).any()
+    assert set(prepared.texts["role"][prepared.texts["text"] == text(CATS)]) == {"query", "passage"}
+    assert rows(prepared, prepared.train) == [
+        ("hard", text(ROCKS), [text(CATS), text(DOGS)]),
+        (text(CATS), text(CATS), []),
+        ("soft", "not among the passages", []),
+    ]
+    assert prepared.report["train_pairs"]["duplicates"] == 1
+
+
+def test_train_passages_are_the_first_rows_in_the_order_they_came() -> None:
+    prepared = prepare(PASSAGES, LEAKY, mined_negatives=1)
+    assert prepared.texts["text"].tolist()[:3] == [text(CATS), text(FOXES), text(ROCKS)]
+    assert prepared.train_passage_ids.tolist() == [0, 1, 2]
+    again = prepare(PASSAGES, LEAKY, mined_negatives=1)
+    pd.testing.assert_frame_equal(prepared.texts, again.texts)
+    assert rows(prepared, prepared.train) == rows(again, again.train)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ([pair("dev", "what growls", BEARS)], "there is no train pair: the source has none; choose"),
+        ([pair("train", "hard", ROCKS)], "there is no dev pair: the source has none; choose"),
+        ([pair("train", "x", BEARS), pair("dev", "y", BEARS)], "there is no train pair: all of them touch .* held-out"),
+        (
+            [pair("train", "hard", ROCKS), pair("dev", "y", BEARS), pair("test", "z", BEARS)],
+            "there is no dev pair: all of them touch .* held-out",
+        ),
+    ],
+)
+def test_pairs_that_cannot_train_or_select_are_an_error(pairs: list[Pair], message: str) -> None:
+    with pytest.raises(RagcunError, match=message):
+        prepare(PASSAGES, pairs, mined_negatives=1)

@@ -1,0 +1,77 @@
+"""Raw records come back as they went in, stream in row groups, and carry no empty text."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from ragcun import raw
+from ragcun.errors import RagcunError
+from ragcun.raw import Pair, Passage
+
+PASSAGES = [Passage("a", "A", "first"), Passage("b", "", "second"), Passage("c", "C", "")]
+PAIRS = [Pair("train", "q", "p", ("n", "m")), Pair("dev", "r", "s"), Pair("test", "t", "u")]
+
+
+def test_records_come_back_equal_and_in_order(tmp_path: Path) -> None:
+    assert raw.write_passages(PASSAGES, tmp_path / "passages") == 3
+    assert raw.write_pairs(PAIRS, tmp_path / "pairs") == 3
+    assert list(raw.read_passages(tmp_path / "passages")) == PASSAGES
+    assert list(raw.read_pairs(tmp_path / "pairs")) == PAIRS
+
+
+def test_a_stream_is_never_held_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(raw, "_ROW_GROUP", 2)
+    held = []
+
+    def stream() -> Iterator[Passage]:
+        for number in range(7):
+            held.append(number)
+            yield Passage(str(number), "", "text")
+
+    written = []
+    write_table = pq.ParquetWriter.write_table
+
+    def watch(self: pq.ParquetWriter, table: object) -> None:
+        written.append(len(held))
+        write_table(self, table)
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", watch)
+    raw.write_passages(stream(), tmp_path / "passages")
+    assert written == [2, 4, 6, 7]
+    assert pq.ParquetFile(tmp_path / "passages" / "passages.parquet").num_row_groups == 4
+    assert [passage.id for passage in raw.read_passages(tmp_path / "passages")] == list("0123456")
+
+
+@pytest.mark.parametrize("bad", [Passage("x", " ", "\n"), Passage("x", "", "")])
+def test_a_passage_without_text_is_named_and_nothing_is_written(tmp_path: Path, bad: Passage) -> None:
+    with pytest.raises(RagcunError, match="passage 'x' has neither title nor text; correct"):
+        raw.write_passages([*PASSAGES, bad], tmp_path / "passages")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (Pair("train", " ", "p"), "empty text; correct"),
+        (Pair("train", "q", ""), "empty text; correct"),
+        (Pair("train", "q", "p", ("",)), "empty text; correct"),
+        (Pair("validation", "q", "p"), "split 'validation'; use one of"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_bad_pair_is_named_and_nothing_is_written(tmp_path: Path, bad: Pair, message: str) -> None:
+    with pytest.raises(RagcunError, match=message):
+        raw.write_pairs([*PAIRS, bad], tmp_path / "pairs")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_source_with_nothing_in_it_is_an_error_and_nothing_is_written(tmp_path: Path) -> None:
+    with pytest.raises(RagcunError, match=r"the source has no passages; choose another in params.yaml"):
+        raw.write_passages([], tmp_path / "passages")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_raw_data_say_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(RagcunError, match="run `dvc repro download@pairs`"):
+        list(raw.read_pairs(tmp_path))
