@@ -32,7 +32,7 @@ Role = Literal["query", "passage"]
 ENGINE = "torch"
 MANIFEST = "manifest.json"
 # Batches encoded between two visits to the cache: an interrupted run loses no more than these.
-_BATCHES_A_CHUNK = 16
+_BATCHES_A_CHUNK = 4
 
 
 @dataclass(frozen=True)

@@ -197,9 +197,9 @@ class Trainer(SentenceTransformerTrainer):
         self.rates.check(self.optimizer)
         checkpoint = get_last_checkpoint(str(self.work)) if self.work.is_dir() else None
         distributed.barrier()
-        if checkpoint is None:
-            self.evaluate()
-        else:
+        # The model as it begins is a candidate too.
+        self.args.eval_on_start = checkpoint is None
+        if checkpoint is not None:
             logger.info("resuming from %s", checkpoint)
         self.train(resume_from_checkpoint=checkpoint)
         record = self.best.restore()

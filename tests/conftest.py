@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-# Libraries read it once, when they are imported.
+# The libraries read these when they are imported, before any fixture. The tensors here are so small that a second
+# thread costs more than it brings.
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -24,11 +26,13 @@ def _has_cuda() -> bool:
 
 
 @pytest.fixture(autouse=True)
-def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep tests off the user's row cache, each other's, and the network."""
-    monkeypatch.setenv("RAGCUN_CACHE", str(tmp_path_factory.mktemp("cache")))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def row_cache_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Each test's own row cache, which no other test and no user has filled."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("RAGCUN_CACHE", str(folder))
     monkeypatch.delenv("RAGCUN_CACHE_GB", raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return folder
 
 
 @pytest.fixture(scope="session")

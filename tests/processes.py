@@ -1,5 +1,6 @@
 """Run a function in several real gloo processes."""
 
+import os
 import socket
 import tempfile
 from collections.abc import Callable
@@ -20,8 +21,11 @@ def run_in_processes(function: Callable[..., Any], world_size: int, *args: Any) 
 
 def _worker(rank: int, world_size: int, port: int, folder: str, function: Callable[..., Any], args: Any) -> None:
     torch.set_num_threads(1)
-    store = f"tcp://127.0.0.1:{port}"
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world_size)
+    # As torchrun sets them: the Trainer looks for these.
+    environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}
+    environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({key: str(value) for key, value in environment.items()})
+    dist.init_process_group("gloo")
     try:
         torch.save(function(*args), Path(folder, f"{rank}.pt"))
         dist.barrier()

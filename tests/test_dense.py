@@ -1,0 +1,285 @@
+"""A dense model's scores are those of a plain exact search, from the store or live, on any number of processes."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from ragcun.benchmark import Benchmark
+from ragcun.dense import evaluate_dense
+from ragcun.embeddings import TextEncoder, Texts, read_embeddings, write_embeddings
+from ragcun.errors import RagcunError
+from ragcun.evaluation import HEADLINE, Evaluation
+from ragcun.files import write_json
+from ragcun.isotropy import hubness, isotropy
+from ragcun.metrics import Run, mean_scores, score_queries
+from ragcun.model import IsotropicGaussianEncoder, set_random_map
+from ragcun.params import Embed, Similarity
+from tests.processes import run_in_processes
+from tests.tiny import MAX_LENGTH, save_tiny_base, tiny_benchmark
+
+EMBED = Embed(dtype="float32", batch_size=8, max_length=None)
+TOP_K = 1000
+PROMPTS = {"query": "query: ", "document": "passage: "}
+
+
+def store(folder: Path, base: Path, benchmark: Benchmark, embed: Embed = EMBED) -> Path:
+    """What the stage embed_benchmark writes."""
+    model = SentenceTransformer(str(base), device="cpu")
+    encoder = TextEncoder(model, dtype=embed.dtype, batch_size=embed.batch_size, max_length=embed.max_length)
+    lists = {
+        "corpus": Texts.of(benchmark.doc_texts, "passage"),
+        "queries": Texts.of(list(benchmark.all_queries.values()), "query"),
+    }
+    write_embeddings(folder, encoder, lists)
+    return folder
+
+
+def save_model(folder: Path, base: Path, similarity: Similarity = "cosine", *, move_base: bool = False) -> Path:
+    """A model with a random projection, and perhaps a base that is no longer the one it came from."""
+    torch.manual_seed(1)
+    encoder = IsotropicGaussianEncoder(base_model=str(base), output_dim=12, similarity=similarity, device="cpu")
+    set_random_map(encoder.projection)
+    if move_base:
+        with torch.no_grad():
+            for parameter in encoder.base.parameters():
+                parameter.add_(0.05 * torch.randn_like(parameter))
+    encoder.save(str(folder), create_model_card=False)
+    return folder
+
+
+def plain_search(model: Path, benchmark: Benchmark, similarity: Similarity) -> Run:
+    """Every document's score for every query, from the model alone."""
+    encoder = SentenceTransformer(str(model), device="cpu")
+    queries = encoder.encode_query(list(benchmark.all_queries.values())).astype(np.float64)
+    corpus = encoder.encode_document(benchmark.doc_texts).astype(np.float64)
+    if similarity == "cosine":
+        queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+        corpus /= np.linalg.norm(corpus, axis=1, keepdims=True)
+    scores = queries @ corpus.T
+    if similarity == "euclidean":
+        scores = 2 * scores - (corpus**2).sum(axis=1)
+    lines = zip(benchmark.all_queries, scores.tolist(), strict=True)
+    return {query: dict(zip(benchmark.doc_ids, line, strict=True)) for query, line in lines}
+
+
+def evaluate(model: Path, benchmark: Benchmark, embeddings: Path, embed: Embed = EMBED) -> Evaluation:
+    evaluation = evaluate_dense(model, benchmark, embeddings, embed, TOP_K)
+    assert evaluation is not None
+    return evaluation
+
+
+def check_run(evaluation: Evaluation, expected: Run, *, atol: float) -> None:
+    """The run's scores are the expected ones, its ranking follows them, and its measures are the ranking's."""
+    found = {query: line for run in evaluation.runs.values() for query, line in run.items()}
+    assert found.keys() == expected.keys()
+    for query, line in found.items():
+        assert line.keys() == expected[query].keys()
+        assert line == pytest.approx(expected[query], abs=atol, rel=0)
+        assert list(line.values()) == sorted(line.values(), reverse=True)
+
+
+@pytest.fixture
+def forbid_encoding(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    def forbid() -> None:
+        def fail(*args: object) -> None:
+            raise AssertionError("a text was encoded")
+
+        monkeypatch.setattr(TextEncoder, "encode", fail)
+        monkeypatch.setattr(SentenceTransformer, "encode", fail)
+
+    return forbid
+
+
+@pytest.mark.parametrize("prompts", [None, PROMPTS])
+def test_the_bases_row_is_its_own_plain_search(
+    prompts: dict[str, str] | None, tmp_path: Path, forbid_encoding: Callable[[], None]
+) -> None:
+    base, benchmark = save_tiny_base(tmp_path / "base", prompts=prompts), tiny_benchmark()
+    store(tmp_path / "store", base, benchmark)
+    expected = plain_search(base, benchmark, "cosine")
+    # All it takes is in the store.
+    forbid_encoding()
+    evaluation = evaluate(base, benchmark, tmp_path / "store")
+    check_run(evaluation, expected, atol=1e-6)
+    for split in ("test", "dev"):
+        summary = evaluation.summary()
+        values = summary if split == "test" else summary["dev"]
+        means = mean_scores(score_queries(benchmark.qrels[split], expected))
+        assert 0 < means["ndcg@10"] < 1
+        assert [values[name] for name in HEADLINE] == pytest.approx([means[name] for name in HEADLINE], abs=1e-9)
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])
+def test_a_model_on_the_frozen_base_is_evaluated_from_the_store_as_it_would_be_live(
+    similarity: Similarity, tiny_base: Path, tmp_path: Path, forbid_encoding: Callable[[], None]
+) -> None:
+    benchmark = tiny_benchmark()
+    store(tmp_path / "store", tiny_base, benchmark)
+    model = save_model(tmp_path / "model", tiny_base, similarity)
+    expected = plain_search(model, benchmark, similarity)
+    # A store of which nothing but its manifest says whose it is: live encoding cannot have used it.
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    stored = read_embeddings(tmp_path / "store")
+    for name, array in stored.arrays.items():
+        np.save(foreign / f"{name}.npy", np.zeros_like(array))
+    write_json(foreign / "manifest.json", {**stored.manifest, "base": "another"})
+    live = evaluate(model, benchmark, foreign)
+
+    forbid_encoding()
+    from_store = evaluate(model, benchmark, tmp_path / "store")
+    for evaluation in (live, from_store):
+        check_run(evaluation, expected, atol=1e-5)
+    for split, scores in live.per_query.items():
+        np.testing.assert_allclose(scores, from_store.per_query[split], atol=1e-5)
+    assert live.isotropy == pytest.approx(from_store.isotropy, abs=1e-4)
+
+
+def test_a_model_whose_base_was_trained_is_evaluated_live(tiny_base: Path, tmp_path: Path) -> None:
+    benchmark = tiny_benchmark()
+    store(tmp_path / "store", tiny_base, benchmark)
+    frozen = save_model(tmp_path / "frozen", tiny_base)
+    moved = save_model(tmp_path / "moved", tiny_base, move_base=True)
+    expected = plain_search(moved, benchmark, "cosine")
+    other = plain_search(frozen, benchmark, "cosine")
+    assert any(expected[query] != pytest.approx(other[query], abs=1e-2) for query in expected)
+    check_run(evaluate(moved, benchmark, tmp_path / "store"), expected, atol=1e-5)
+
+
+def test_another_model_is_evaluated_live(tiny_base: Path, tmp_path: Path) -> None:
+    benchmark = tiny_benchmark()
+    store(tmp_path / "store", tiny_base, benchmark)
+    other = save_tiny_base(tmp_path / "other", seed=7)
+    check_run(evaluate(other, benchmark, tmp_path / "store"), plain_search(other, benchmark, "cosine"), atol=1e-6)
+
+
+@pytest.mark.parametrize("max_length", [5, MAX_LENGTH])
+def test_the_cut_off_of_the_params_holds_from_the_store_and_live(
+    max_length: int, tiny_base: Path, tmp_path: Path, forbid_encoding: Callable[[], None]
+) -> None:
+    benchmark = tiny_benchmark()
+    embed = Embed(dtype="float32", batch_size=8, max_length=max_length)
+    store(tmp_path / "store", tiny_base, benchmark, embed)
+    store(tmp_path / "foreign", save_tiny_base(tmp_path / "other", seed=7), benchmark, embed)
+    model = save_model(tmp_path / "model", tiny_base)
+    live = evaluate(model, benchmark, tmp_path / "foreign", embed)
+    cut = save_model(tmp_path / "cut", tiny_base)
+    uncut = plain_search(cut, benchmark, "cosine")
+    same = all(
+        line == pytest.approx(uncut[query], abs=1e-3) for run in live.runs.values() for query, line in run.items()
+    )
+    assert same == (max_length == MAX_LENGTH)
+    forbid_encoding()
+    from_store = evaluate(model, benchmark, tmp_path / "store", embed)
+    for split, run in live.runs.items():
+        check_run(Evaluation({split: from_store.runs[split]}, {}), run, atol=1e-5)
+
+
+def test_a_store_of_another_precision_is_not_used(tiny_base: Path, tmp_path: Path) -> None:
+    benchmark = tiny_benchmark()
+    store(tmp_path / "store", tiny_base, benchmark, Embed(dtype="bfloat16", batch_size=8, max_length=None))
+    expected = plain_search(tiny_base, benchmark, "cosine")
+    check_run(evaluate(tiny_base, benchmark, tmp_path / "store"), expected, atol=1e-6)
+
+
+def test_isotropy_is_of_the_corpus_under_the_model(tiny_base: Path, tmp_path: Path) -> None:
+    benchmark = tiny_benchmark()
+    store(tmp_path / "store", tiny_base, benchmark)
+    model = save_model(tmp_path / "model", tiny_base, "euclidean")
+    shape = evaluate(model, benchmark, tmp_path / "store").isotropy
+    corpus = SentenceTransformer(str(model), device="cpu").encode_document(benchmark.doc_texts)
+    assert shape is not None
+    assert shape.keys() == {"isoscore", "mean_cosine", "effective_rank", "hubness"}
+    expected = isotropy(corpus) | {"hubness": hubness(corpus, similarity="euclidean")}
+    assert shape == pytest.approx(expected, abs=1e-4)
+    assert shape["isoscore"] != pytest.approx(isotropy(read_embeddings(tmp_path / "store").arrays["corpus"])["isoscore"])
+
+
+def test_a_document_with_the_querys_id_is_dropped_and_another_takes_its_place(tiny_base: Path, tmp_path: Path) -> None:
+    benchmark = tiny_benchmark()
+    # A query that is the first document itself.
+    text = benchmark.doc_texts[0]
+
+    def best_three(query: str) -> list[str]:
+        asked = Benchmark(
+            "self",
+            benchmark.doc_ids,
+            benchmark.titles,
+            benchmark.bodies,
+            {"test": {query: text}},
+            {"test": {query: {"d01": 1}}},
+        )
+        evaluation = evaluate_dense(
+            tiny_base, asked, store(tmp_path / f"store of {query}", tiny_base, asked), EMBED, top_k=3
+        )
+        assert evaluation is not None
+        return list(evaluation.runs["test"][query])
+
+    assert best_three("q")[0] == "d00", "the document is not the query's best: the test would prove nothing"
+    assert best_three("d00")[:2] == best_three("q")[1:]
+    assert len(best_three("d00")) == 3
+
+
+def test_nothing_is_left_behind(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark = tiny_benchmark()
+    store(tmp_path / "store", tiny_base, benchmark)
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    for model in (
+        save_model(tmp_path / "from store", tiny_base),
+        save_model(tmp_path / "live", tiny_base, move_base=True),
+    ):
+        evaluate(model, benchmark, tmp_path / "store")
+        assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_folder_without_a_model_is_an_error_that_names_it(tiny_base: Path, tmp_path: Path) -> None:
+    benchmark = tiny_benchmark()
+    store(tmp_path / "store", tiny_base, benchmark)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RagcunError, match=str(tmp_path / "empty")):
+        evaluate_dense(tmp_path / "empty", benchmark, tmp_path / "store", EMBED, TOP_K)
+
+
+def _scores(models: list[str], embeddings: str) -> dict[str, dict[str, torch.Tensor]] | None:
+    """Of each model, all scores of the run and all measures; nothing on the ranks that get no result."""
+    results = {}
+    for model in models:
+        evaluation = evaluate_dense(Path(model), tiny_benchmark(), Path(embeddings), EMBED, TOP_K)
+        if evaluation is not None:
+            results[model] = tensors(evaluation)
+    return results or None
+
+
+def tensors(evaluation: Evaluation) -> dict[str, torch.Tensor]:
+    found = {}
+    for split, run in evaluation.runs.items():
+        found[f"run {split}"] = torch.tensor([[run[q][d] for d in sorted(run[q])] for q in sorted(run)])
+        found[f"measures {split}"] = torch.from_numpy(evaluation.per_query[split].to_numpy())
+    found["isotropy"] = torch.tensor(list((evaluation.isotropy or {}).values()))
+    return found
+
+
+def test_two_processes_give_the_scores_of_one(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark = tiny_benchmark()
+    assert len(benchmark.all_queries) % 2 == 1, "the shards should be uneven"
+    store(tmp_path / "store", tiny_base, benchmark)
+    shutil.copytree(tiny_base, tmp_path / "base")
+    models = [
+        tmp_path / "base",
+        save_model(tmp_path / "from store", tiny_base),
+        save_model(tmp_path / "live", tiny_base, "euclidean", move_base=True),
+    ]
+    together, nothing = run_in_processes(_scores, 2, [str(model) for model in models], str(tmp_path / "store"))
+    assert nothing is None
+    monkeypatch.setenv("RAGCUN_CACHE", str(tmp_path / "another cache"))
+    for model in models:
+        alone = tensors(evaluate(model, benchmark, tmp_path / "store"))
+        assert alone.keys() == together[str(model)].keys()
+        for name, values in alone.items():
+            torch.testing.assert_close(together[str(model)][name], values, atol=1e-5, rtol=0)

@@ -1,0 +1,423 @@
+"""Embeddings are the model's own vectors in the texts' order, no text is encoded twice, and a folder is whole or absent."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from torch.multiprocessing import ProcessExitedException
+
+from ragcun import distributed
+from ragcun.embeddings import (
+    MANIFEST,
+    Role,
+    TextEncoder,
+    Texts,
+    describe,
+    fingerprint,
+    read_embeddings,
+    shared_folder,
+    write_embeddings,
+)
+from ragcun.errors import RagcunError
+from ragcun.model import IsotropicGaussianEncoder, set_random_map
+from stages import run_stage
+from tests.processes import run_in_processes
+from tests.tiny import HIDDEN, WORDS, save_tiny_base
+
+PROMPTS = {"query": "query: ", "document": "passage: "}
+
+
+def some_texts(count: int, seed: int = 0) -> list[str]:
+    """Distinct texts of very different lengths, in no order."""
+    rng = np.random.default_rng(seed)
+    # The number keeps them apart.
+    return [f"{i} {' '.join(rng.choice(WORDS, size=rng.integers(1, 12)))}" for i in range(count)]
+
+
+def load(folder: Path) -> SentenceTransformer:
+    return SentenceTransformer(str(folder), device="cpu")
+
+
+def text_encoder(
+    model: SentenceTransformer,
+    *,
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    batch_size: int = 4,
+    max_length: int | None = None,
+) -> TextEncoder:
+    return TextEncoder(model, dtype=dtype, batch_size=batch_size, max_length=max_length)
+
+
+@contextmanager
+def counted(model: SentenceTransformer) -> Iterator[list[int]]:
+    """The numbers of texts in the forward passes of the block."""
+    rows: list[int] = []
+    hook = model[0].register_forward_pre_hook(lambda module, inputs: rows.append(len(inputs[0]["input_ids"])))
+    try:
+        yield rows
+    finally:
+        hook.remove()
+
+
+def encoded_rows(folder: Path, encoder: TextEncoder, lists: dict[str, Texts]) -> int:
+    """Embed `lists` into `folder`; how many texts went through the model for it."""
+    with counted(encoder.model) as rows:
+        write_embeddings(folder, encoder, lists)
+    return sum(rows)
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+# The vectors
+
+
+def test_vectors_are_the_models_own_in_the_texts_order(tiny_base: Path, tmp_path: Path) -> None:
+    passages, queries = some_texts(150), some_texts(9, seed=1)
+    assert passages != sorted(passages, key=len, reverse=True), "texts in the order of encoding would prove nothing"
+    model = load(tiny_base)
+    lists = {"corpus": Texts.of(passages, "passage"), "queries": Texts.of(queries, "query")}
+    write_embeddings(tmp_path / "e", text_encoder(model), lists)
+    arrays = read_embeddings(tmp_path / "e").arrays
+    assert arrays.keys() == lists.keys()
+    expected = model.encode(passages)
+    distances = np.linalg.norm(expected[:, None] - expected[None], axis=2)
+    assert distances[~np.eye(len(passages), dtype=bool)].min() > 1e-4, "texts with one vector could change places"
+    np.testing.assert_allclose(arrays["corpus"], expected, atol=1e-6)
+    np.testing.assert_allclose(arrays["queries"], model.encode(queries), atol=1e-6)
+
+
+def test_arrays_are_memory_mapped_single_precision_and_read_only(tiny_base: Path, tmp_path: Path) -> None:
+    write_embeddings(tmp_path / "e", text_encoder(load(tiny_base)), {"texts": Texts.of(some_texts(3), "passage")})
+    (array,) = read_embeddings(tmp_path / "e").arrays.values()
+    assert isinstance(array, np.memmap)
+    assert (array.dtype, array.shape) == (np.float32, (3, HIDDEN))
+    with pytest.raises(ValueError, match="read-only"):
+        array[0] = 0
+
+
+def test_each_role_has_its_prompt(tmp_path: Path) -> None:
+    plain = load(save_tiny_base(tmp_path / "plain"))
+    prompted = load(save_tiny_base(tmp_path / "prompted", prompts=PROMPTS))
+    texts = some_texts(12)
+    roles: list[Role] = ["query", "passage", "passage"] * 4
+    write_embeddings(tmp_path / "e", text_encoder(prompted), {"texts": Texts(texts, roles)})
+    prompts = {"query": PROMPTS["query"], "passage": PROMPTS["document"]}
+    expected = plain.encode([prompts[role] + text for text, role in zip(texts, roles, strict=True)])
+    found = read_embeddings(tmp_path / "e").arrays["texts"]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert np.abs(found - plain.encode(texts)).max(axis=1).min() > 1e-3, "the prompts change nothing"
+
+
+def test_texts_are_cut_at_max_length(tiny_base: Path) -> None:
+    long, cut = "river boat fish star moon", "river boat"
+    # Two of the four tokens are [CLS] and [SEP].
+    vectors = text_encoder(load(tiny_base), max_length=4).encode([long, cut], "passage")
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
+    uncut = text_encoder(load(tiny_base)).encode([long, cut], "passage")
+    assert np.abs(uncut[0] - uncut[1]).max() > 1e-2
+
+
+def test_bfloat16_is_close_to_float32_but_not_the_same(tiny_base: Path) -> None:
+    texts = some_texts(20)
+    exact, rough = (
+        text_encoder(load(tiny_base), dtype=dtype).encode(texts, "passage") for dtype in ("float32", "bfloat16")
+    )
+    assert rough.dtype == np.float32
+    assert 1e-5 < np.abs(exact - rough).max() < 0.05
+
+
+# Nothing is encoded twice
+
+
+def test_a_second_run_encodes_nothing_and_writes_the_same_files(tiny_base: Path, tmp_path: Path) -> None:
+    lists = {"corpus": Texts.of(some_texts(70), "passage"), "queries": Texts.of(some_texts(5, seed=1), "query")}
+    assert encoded_rows(tmp_path / "first", text_encoder(load(tiny_base)), lists) == 75
+    # Another process, another place on disk, another batch size: the vectors are the same.
+    shutil.copytree(tiny_base, tmp_path / "copy")
+    assert encoded_rows(tmp_path / "second", text_encoder(load(tmp_path / "copy"), batch_size=16), lists) == 0
+    for name in ("corpus.npy", "queries.npy", MANIFEST):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+
+
+def test_benchmarks_that_share_a_corpus_encode_it_once(tiny_base: Path, tmp_path: Path) -> None:
+    encoder, texts = text_encoder(load(tiny_base)), some_texts(100)
+    assert encoded_rows(tmp_path / "a", encoder, {"corpus": Texts.of(texts[:80], "passage")}) == 80
+    assert encoded_rows(tmp_path / "b", encoder, {"corpus": Texts.of(texts[::-1], "passage")}) == 20
+    a, b = (read_embeddings(tmp_path / name).arrays["corpus"] for name in ("a", "b"))
+    assert np.array_equal(b[::-1][:80], a)
+
+
+def test_a_text_that_occurs_twice_is_encoded_once(tiny_base: Path, tmp_path: Path) -> None:
+    texts = some_texts(5) * 3
+    assert encoded_rows(tmp_path / "e", text_encoder(load(tiny_base)), {"corpus": Texts.of(texts, "passage")}) == 5
+    array = read_embeddings(tmp_path / "e").arrays["corpus"]
+    assert np.array_equal(array[:5], array[5:10])
+    assert np.array_equal(array[:5], array[10:])
+
+
+def test_an_interrupted_run_goes_on_where_it_was(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lists = {"corpus": Texts.of(some_texts(200), "passage")}
+    model = load(tiny_base)
+    encode = TextEncoder.encode
+    calls = 0
+
+    def encode_twice(encoder: TextEncoder, texts: list[str], role: Role) -> np.ndarray:
+        nonlocal calls
+        calls += 1
+        if calls > 2:
+            raise KeyboardInterrupt
+        return encode(encoder, texts, role)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TextEncoder, "encode", encode_twice)
+        with counted(model) as rows, pytest.raises(KeyboardInterrupt):
+            write_embeddings(tmp_path / "e", text_encoder(model), lists)
+    assert 0 < sum(rows) < 200
+    assert encoded_rows(tmp_path / "e", text_encoder(model), lists) == 200 - sum(rows)
+    np.testing.assert_allclose(
+        read_embeddings(tmp_path / "e").arrays["corpus"], model.encode(list(lists["corpus"].texts)), atol=1e-6
+    )
+
+
+def _same(model: SentenceTransformer) -> TextEncoder:
+    return text_encoder(model)
+
+
+def _weight(model: SentenceTransformer) -> TextEncoder:
+    with torch.no_grad():
+        next(model.parameters()).view(-1)[7] += 1e-6
+    return text_encoder(model)
+
+
+def _query_prompt(model: SentenceTransformer) -> TextEncoder:
+    model.prompts["query"] = "what is "
+    return text_encoder(model)
+
+
+def _max_length(model: SentenceTransformer) -> TextEncoder:
+    return text_encoder(model, max_length=40)
+
+
+def _dtype(model: SentenceTransformer) -> TextEncoder:
+    return text_encoder(model, dtype="bfloat16")
+
+
+def _tokenizer(model: SentenceTransformer) -> TextEncoder:
+    model.tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
+    return text_encoder(model)
+
+
+def _pooling(model: SentenceTransformer) -> TextEncoder:
+    model[1].pooling_mode = "cls"
+    return text_encoder(model)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [(_same, 0)] + [(c, 6) for c in (_weight, _query_prompt, _max_length, _dtype, _tokenizer, _pooling)],
+)
+def test_whatever_decides_a_vector_misses_the_cache_when_it_changes(
+    change: Callable[[SentenceTransformer], TextEncoder], expected: int, tiny_base: Path, tmp_path: Path
+) -> None:
+    lists = {"queries": Texts.of(some_texts(6), "query")}
+    assert encoded_rows(tmp_path / "before", text_encoder(load(tiny_base)), lists) == 6
+    assert encoded_rows(tmp_path / "after", change(load(tiny_base)), lists) == expected
+
+
+def test_a_text_as_a_query_is_not_taken_for_the_text_as_a_passage(tiny_base: Path) -> None:
+    encoder = text_encoder(load(tiny_base))
+    keys = {encoder.key(text, role) for text in ("a", "b") for role in ("query", "passage")}
+    assert len(keys) == 4
+    # A broken surrogate has a key too.
+    encoder.key("\ud800", "query")
+
+
+def test_a_row_of_another_length_is_not_taken(tiny_base: Path, tmp_path: Path, row_cache_folder: Path) -> None:
+    from ragcun.row_cache import RowCache
+
+    encoder, text = text_encoder(load(tiny_base)), "river"
+    cache = RowCache(row_cache_folder)
+    cache.put({encoder.key(text, "query"): np.zeros(HIDDEN - 1, dtype=np.float32)})
+    cache.close()
+    assert encoded_rows(tmp_path / "e", encoder, {"queries": Texts.of([text], "query")}) == 1
+
+
+def test_without_a_usable_cache_the_vectors_are_the_same(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("RAGCUN_CACHE", str(tmp_path / "file"))
+    model, texts = load(tiny_base), some_texts(10)
+    assert encoded_rows(tmp_path / "e", text_encoder(model), {"corpus": Texts.of(texts, "passage")}) == 10
+    assert "row cache" in caplog.text
+    np.testing.assert_allclose(read_embeddings(tmp_path / "e").arrays["corpus"], model.encode(texts), atol=1e-6)
+
+
+# The manifest
+
+
+@pytest.mark.parametrize("prompts", [None, PROMPTS])
+def test_the_base_inside_a_saved_model_is_known_to_be_the_base(prompts: dict[str, str] | None, tmp_path: Path) -> None:
+    base = load(save_tiny_base(tmp_path / "base", prompts=prompts))
+    expected = describe(base, list(base), "float32")
+    write_embeddings(tmp_path / "e", text_encoder(base), {"texts": Texts.of(some_texts(2), "passage")})
+    assert read_embeddings(tmp_path / "e").manifest == expected, "the JSON says something else"
+
+    torch.manual_seed(0)
+    encoder = IsotropicGaussianEncoder(base_model=str(tmp_path / "base"), output_dim=8, dropout=0.1, device="cpu")
+    set_random_map(encoder.projection)
+    assert describe(encoder, list(encoder.base), "float32") == expected
+    encoder.save(str(tmp_path / "trained"))
+    reloaded = IsotropicGaussianEncoder(str(tmp_path / "trained"), device="cpu")
+    assert describe(reloaded, list(reloaded.base), "float32") == expected
+
+    reloaded.save(str(tmp_path / "again"))
+    again = IsotropicGaussianEncoder(str(tmp_path / "again"), device="cpu")
+    assert describe(again, list(again.base), "float32") == expected
+
+
+def test_encoding_leaves_the_fingerprint_as_it_is(tiny_base: Path) -> None:
+    model = load(tiny_base)
+    before, state = fingerprint(model, list(model)), model.tokenizer.backend_tokenizer.to_str()
+    model.encode(["river", "star moon " * 50])
+    model.tokenizer(["river"], padding="max_length", max_length=7, truncation=True)
+    assert model.tokenizer.backend_tokenizer.to_str() != state, "the calls leave nothing behind"
+    assert fingerprint(model, list(model)) == before
+
+
+def test_training_mode_and_precision_of_storage(tiny_base: Path) -> None:
+    model = load(tiny_base)
+    before = fingerprint(model, list(model))
+    assert fingerprint(model.train(), list(model)) == before
+    assert fingerprint(model.half(), list(model)) != before
+
+
+@pytest.mark.parametrize("name", ["embeddings.word_embeddings.weight", "layer.1.output.dense.bias"])
+def test_a_base_that_was_trained_is_another_base(name: str, tiny_base: Path, tmp_path: Path) -> None:
+    encoder = IsotropicGaussianEncoder(base_model=str(tiny_base), freeze_base=False, device="cpu")
+    before = fingerprint(encoder, list(encoder.base))
+    (weight,) = [value for key, value in encoder.named_parameters() if key.endswith(name)]
+    with torch.no_grad():
+        weight.view(-1)[-1] += 1e-6
+    encoder.save(str(tmp_path / "trained"))
+    reloaded = IsotropicGaussianEncoder(str(tmp_path / "trained"), device="cpu")
+    assert fingerprint(reloaded, list(reloaded.base)) == fingerprint(encoder, list(encoder.base)) != before
+
+
+def test_the_order_of_a_vocabulary_counts(tiny_base: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_base, tmp_path / "swapped")
+    path = tmp_path / "swapped" / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    vocabulary = content["model"]["vocab"]
+    vocabulary["river"], vocabulary["star"] = vocabulary["star"], vocabulary["river"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    one, other = load(tiny_base), load(tmp_path / "swapped")
+    assert fingerprint(one, list(one)) != fingerprint(other, list(other))
+
+
+def test_the_tokenizer_of_a_static_model_counts() -> None:
+    def static_model(*, lowercase: bool) -> SentenceTransformer:
+        tokenizer = Tokenizer(models.WordLevel({"river": 0, "[UNK]": 1}, unk_token="[UNK]"))
+        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+        if lowercase:
+            tokenizer.normalizer = normalizers.Lowercase()
+        weights = np.eye(2, dtype=np.float32)
+        return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=weights)], device="cpu")
+
+    same, again, other = (static_model(lowercase=lowercase) for lowercase in (False, False, True))
+    assert np.abs(same.encode("River") - other.encode("River")).max() > 0
+    assert fingerprint(same, list(same)) == fingerprint(again, list(again))
+    assert fingerprint(same, list(same)) != fingerprint(other, list(other))
+
+
+# Whole or absent
+
+
+def poison(model: SentenceTransformer) -> None:
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+
+
+def test_a_vector_that_is_not_finite_is_an_error_and_leaves_nothing(tiny_base: Path, tmp_path: Path) -> None:
+    model = load(tiny_base)
+    poison(model)
+    lists = {"corpus": Texts.of(["river water"], "passage")}
+    for _ in range(2):
+        # The second time too: the vector did not enter the cache.
+        with pytest.raises(RagcunError, match="not finite for the text 'river water'.*float32"):
+            write_embeddings(tmp_path / "out" / "e", text_encoder(model), lists)
+        assert names_in(tmp_path / "out") == set()
+
+
+def test_a_failing_block_keeps_the_former_folder_and_leaves_no_partial_one(tmp_path: Path) -> None:
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "former").touch()
+
+    def fail() -> None:
+        with shared_folder(tmp_path / "e") as partial:
+            (partial / "new").touch()
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail()
+    assert names_in(tmp_path) == {"e"}
+    assert names_in(tmp_path / "e") == {"former"}
+
+
+def test_a_finished_folder_replaces_the_former_and_takes_nothing_from_a_killed_run(tmp_path: Path) -> None:
+    for name in ("e", ".e.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "former").touch()
+    with shared_folder(tmp_path / "e") as partial:
+        assert partial.parent == tmp_path, "a rename is atomic only within one file system"
+        assert names_in(partial) == set()
+        (partial / "new").touch()
+        assert names_in(tmp_path / "e") == {"former"}, "published before it was whole"
+    assert names_in(tmp_path) == {"e"}
+    assert names_in(tmp_path / "e") == {"new"}
+
+
+# Several processes
+
+
+def _embed_then_fail(base: str, folder: str, lists: dict[str, Any]) -> None:
+    model = load(Path(base))
+    write_embeddings(Path(folder, "whole"), text_encoder(model), {name: Texts(*value) for name, value in lists.items()})
+    if distributed.rank() == 1:
+        poison(model)
+    fresh = {"texts": Texts.of(some_texts(20, seed=5), "passage")}
+    run_stage(lambda: write_embeddings(Path(folder, "broken"), text_encoder(model), fresh))
+
+
+def test_two_processes_write_what_one_does_and_nothing_where_one_fails(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = {"corpus": some_texts(131), "queries": some_texts(1, seed=1)}
+    lists = {"corpus": (texts["corpus"], ["passage"] * 131), "queries": (texts["queries"], ["query"])}
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ProcessExitedException):
+        run_in_processes(_embed_then_fail, 2, str(tiny_base), str(tmp_path / "out"), lists)
+    assert names_in(tmp_path / "out") == {"whole"}
+
+    monkeypatch.setenv("RAGCUN_CACHE", str(tmp_path / "another cache"))
+    model = load(tiny_base)
+    alone = {"corpus": Texts.of(texts["corpus"], "passage"), "queries": Texts.of(texts["queries"], "query")}
+    assert encoded_rows(tmp_path / "alone", text_encoder(model), alone) == 132
+    one, two = read_embeddings(tmp_path / "alone"), read_embeddings(tmp_path / "out" / "whole")
+    assert one.manifest == two.manifest
+    assert one.arrays.keys() == two.arrays.keys()
+    for name in one.arrays:
+        np.testing.assert_allclose(one.arrays[name], two.arrays[name], atol=1e-6)

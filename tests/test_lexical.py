@@ -1,0 +1,75 @@
+"""BM25's row of the comparison is BM25's own ranking, scored like any other model's."""
+
+import pytest
+
+from ragcun.benchmark import Benchmark
+from ragcun.bm25 import BM25Index
+from ragcun.lexical import evaluate_bm25
+from ragcun.metrics import mean_scores, score_queries
+from tests.tiny import tiny_benchmark
+
+
+def test_the_run_is_the_indexs_own_search() -> None:
+    benchmark = tiny_benchmark()
+    evaluation = evaluate_bm25(benchmark, 1000)
+    rows, scores = BM25Index(benchmark.doc_texts).search(list(benchmark.all_queries.values()), 1000)
+    for i, query in enumerate(benchmark.all_queries):
+        found = scores[i] > 0
+        assert found.any()
+        assert not found.all()
+        expected = {
+            benchmark.doc_ids[row]: float(score) for row, score in zip(rows[i][found], scores[i][found], strict=True)
+        }
+        split = "test" if query in benchmark.qrels["test"] else "dev"
+        assert evaluation.runs[split][query] == expected
+
+
+def test_the_scores_are_those_of_the_run() -> None:
+    benchmark = tiny_benchmark()
+    evaluation = evaluate_bm25(benchmark, 1000)
+    summary = evaluation.summary()
+    for split, values in (("test", summary), ("dev", summary["dev"])):
+        expected = mean_scores(score_queries(benchmark.qrels[split], evaluation.runs[split]))
+        assert values["ndcg@10"] == expected["ndcg@10"] > 0
+    assert "isotropy" not in summary, "there are no vectors"
+
+
+def test_no_more_documents_than_asked() -> None:
+    deep, shallow = (evaluate_bm25(tiny_benchmark(), k).runs["test"] for k in (1000, 2))
+    for query, found in deep.items():
+        assert len(found) > 2
+        assert shallow[query] == dict(list(found.items())[:2])
+
+
+def test_a_document_with_the_querys_id_is_dropped_and_another_takes_its_place() -> None:
+    benchmark = tiny_benchmark()
+    # A query that is the first document itself.
+    text = benchmark.doc_texts[0]
+
+    def best_three(query: str) -> list[str]:
+        asked = Benchmark(
+            "self",
+            benchmark.doc_ids,
+            benchmark.titles,
+            benchmark.bodies,
+            {"test": {query: text}},
+            {"test": {query: {"d01": 1}}},
+        )
+        return list(evaluate_bm25(asked, 3).runs["test"][query])
+
+    assert best_three("q")[0] == "d00", "the document is not the query's best: the test would prove nothing"
+    assert best_three("d00")[:2] == best_three("q")[1:]
+    assert len(best_three("d00")) == 3
+
+
+@pytest.mark.parametrize("text", ["zebra", "the of and"])
+def test_a_query_without_a_match_scores_0_and_counts(text: str) -> None:
+    benchmark = tiny_benchmark()
+    benchmark.queries["test"]["q0"] = text
+    evaluation = evaluate_bm25(benchmark, 1000)
+    assert evaluation.runs["test"]["q0"] == {}
+    scores = evaluation.per_query["test"]
+    assert (scores.loc["q0"] == 0).all()
+    others = scores["ndcg@10"].drop("q0")
+    assert evaluation.summary()["ndcg@10"] == pytest.approx(others.sum() / 6)
+    assert others.sum() > 0

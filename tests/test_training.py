@@ -1,0 +1,219 @@
+"""A training run: the right parameters move at the right rates, the best checkpoint is returned, interruptions heal."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ragcun import training
+from ragcun.errors import RagcunError
+from ragcun.model import Head, IsotropicGaussianEncoder, set_linear_map, whitening_map
+from ragcun.pairs import PreparedPairs
+from ragcun.params import Strategy, Training
+from ragcun.training import LearningRates, TrainingResult, train_frozen
+from tests.processes import run_in_processes
+
+PASSAGES, DEV, DIM = 60, 20, 32
+SHARED = {
+    "epochs": 2,
+    "batch_size": 16,
+    "negatives": 1,
+    "store_negatives": 8,
+    "temperature": 0.05,
+    "isotropy_weight": 0.1,
+    "isotropy_directions": 16,
+    "schedule": "linear",
+    "warmup_ratio": 0.25,
+    "weight_decay": 0.0,
+    "max_grad_norm": 1.0,
+    "evaluations": 4,
+}
+
+
+def problem() -> tuple[PreparedPairs, np.ndarray]:
+    """Queries that see only half of their passage's dimensions, under noise in the others: a head can learn that."""
+    random = np.random.default_rng(0)
+    passages = random.normal(size=(PASSAGES + DEV, DIM))
+    noise = np.concatenate([0.6 * np.ones(DIM // 2), 8 * np.ones(DIM - DIM // 2)])
+    queries = passages + noise * random.normal(size=passages.shape)
+    total = PASSAGES + DEV
+    texts = pd.DataFrame(
+        {
+            "text": [f"{role} {row}" for role in ("passage", "query") for row in range(total)],
+            "role": ["passage"] * total + ["query"] * total,
+            "split": (["train"] * PASSAGES + ["dev"] * DEV) * 2,
+        }
+    )
+    rows = np.arange(total)
+    pairs = pd.DataFrame({"query": total + rows, "positive": rows})
+    pairs["negatives"] = [np.array([(row + 1) % PASSAGES]) for row in rows]
+    store = np.concatenate([passages, queries]).astype(np.float32)
+    return PreparedPairs(texts, pairs[:PASSAGES], pairs[PASSAGES:], {}), store
+
+
+def encoder_on(base: Path, similarity: Any = "cosine") -> IsotropicGaussianEncoder:
+    """The tiny base with the projection that starts as its geometry; the store stands in for the base's vectors."""
+    torch.manual_seed(0)
+    encoder = IsotropicGaussianEncoder(output_dim=None, base_model=str(base), similarity=similarity, device="cpu")
+    pairs, store = problem()
+    set_linear_map(encoder.projection, *whitening_map(store[pairs.train_passage_ids], 0.0, DIM))
+    return encoder
+
+
+def run(
+    encoder: IsotropicGaussianEncoder, work: Path, learning_rate: float = 3e-3, seed: int = 1, **shared: Any
+) -> TrainingResult:
+    pairs, store = problem()
+    settings = Training(**(SHARED | shared))
+    strategy = Strategy(projection_learning_rate=learning_rate)
+    return train_frozen(encoder, pairs, store, shared=settings, strategy=strategy, seed=seed, work=work)
+
+
+def parameters(encoder: IsotropicGaussianEncoder) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in encoder.state_dict().items()}
+
+
+def test_the_projection_learns_and_the_base_keeps_every_bit(tiny_base: Path, tmp_path: Path) -> None:
+    encoder = encoder_on(tiny_base)
+    before = parameters(encoder)
+    result = run(encoder, tmp_path / "work", epochs=8)
+    after = parameters(encoder)
+    assert result.best_step > 0
+    assert result.best_score > result.curve["dev_ndcg@10"].iloc[0] + 0.02
+    for name, value in before.items():
+        moved = not torch.equal(value, after[name])
+        assert moved == (int(name.split(".")[0]) >= encoder.base_length), name
+
+
+def test_the_returned_weights_have_the_best_score(tiny_base: Path, tmp_path: Path) -> None:
+    encoder = encoder_on(tiny_base)
+    result = run(encoder, tmp_path / "work", epochs=8, learning_rate=0.03)
+    best = result.curve.loc[result.curve["dev_ndcg@10"].idxmax()]
+    assert (result.best_step, result.best_score) == (best["step"], best["dev_ndcg@10"])
+    assert result.curve["dev_ndcg@10"].iloc[-1] < result.best_score, "vacuous: the last weights are the best"
+    assert dev_score(encoder) == pytest.approx(result.best_score, abs=1e-6)
+
+
+def dev_score(encoder: IsotropicGaussianEncoder) -> float:
+    """NDCG@10 of the dev queries over all passages, written out: one relevant passage each."""
+    pairs, store = problem()
+    mapped = torch.nn.functional.normalize(torch.from_numpy(Head.of(encoder).project(store)))
+    scores = mapped[pairs.dev["query"].to_numpy()] @ mapped[pairs.passage_ids].T
+    target = scores.gather(1, torch.from_numpy(pairs.dev["positive"].to_numpy())[:, None])
+    rank = (scores > target).sum(1) + 1
+    return float(torch.where(rank <= 10, 1 / torch.log2(rank + 1.0), 0.0).mean())
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "euclidean", "dot"])
+def test_a_harmful_learning_rate_returns_step_zero(tiny_base: Path, tmp_path: Path, similarity: str) -> None:
+    """C7."""
+    encoder = encoder_on(tiny_base, similarity)
+    before = parameters(encoder)
+    result = run(encoder, tmp_path / "work", learning_rate=30.0)
+    assert result.best_step == 0
+    assert (result.curve["dev_ndcg@10"].iloc[1:] < result.best_score).all()
+    assert all(torch.equal(value, before[name]) for name, value in parameters(encoder).items())
+
+
+def test_the_projections_learning_rate_is_the_one_applied(tiny_base: Path, tmp_path: Path) -> None:
+    """Of 8 steps, 2 warm up; then it falls linearly to 0. The rate of a row is the one of its last step."""
+    result = run(encoder_on(tiny_base), tmp_path / "work", learning_rate=3e-3, evaluations=8)
+    assert result.curve["step"].tolist() == list(range(9))
+    rates = result.curve["learning_rate_projection"]
+    assert np.isnan(rates[0])
+    expected = 3e-3 * np.array([0, 1 / 2, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
+    assert rates[1:].to_numpy() == pytest.approx(expected)
+
+
+def test_a_rate_on_other_parameters_is_refused() -> None:
+    first, second = torch.nn.Parameter(torch.ones(1)), torch.nn.Parameter(torch.ones(1))
+    group = training.Group("projection", "x", [first], 0.1)
+    LearningRates([group]).check(torch.optim.SGD([first], lr=0.1))
+    for optimizer in (torch.optim.SGD([first], lr=0.2), torch.optim.SGD([second], lr=0.1)):
+        with pytest.raises(RuntimeError, match="learning rates"):
+            LearningRates([group]).check(optimizer)
+
+
+def test_the_curve_has_a_row_for_each_evaluation(tiny_base: Path, tmp_path: Path) -> None:
+    curve = run(encoder_on(tiny_base), tmp_path / "work").curve
+    assert curve["step"].tolist() == [0, 2, 4, 6, 8]
+    assert curve["epoch"].tolist() == [0, 0.5, 1, 1.5, 2]
+    trained = curve.iloc[1:]
+    assert trained[["loss", "contrastive", "isotropy", "dev_isoscore"]].notna().all(axis=None)
+    assert (trained["contrastive"] + trained["isotropy"]).to_numpy() == pytest.approx(trained["loss"], abs=2e-4)
+
+
+def test_a_run_that_cannot_learn_says_why(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ragcun.losses.logits", lambda q, c, *rest: q @ c.T * float("nan"))
+    with pytest.raises(RagcunError, match="the loss is nan at step 1"):
+        run(encoder_on(tiny_base), tmp_path / "work")
+    monkeypatch.undo()
+    with pytest.raises(RagcunError, match="batch_size is 61"):
+        run(encoder_on(tiny_base), tmp_path / "work", batch_size=61)
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("step", [1, 3, 5, 7])
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """C6, bit for bit; with dropout-free heads the order of batches, Adam's moments and the schedule are the state."""
+    whole = encoder_on(tiny_base)
+    expected = run(whole, tmp_path / "whole", evaluations=8)
+    compute = training.Trainer.compute_loss
+
+    def dying(self: training.Trainer, *args: Any, **kwargs: Any) -> Any:
+        if self.state.global_step == step:
+            raise Killed
+        return compute(self, *args, **kwargs)
+
+    monkeypatch.setattr(training.Trainer, "compute_loss", dying)
+    with pytest.raises(Killed):
+        run(encoder_on(tiny_base), tmp_path / "work", evaluations=8)
+    monkeypatch.undo()
+    assert list((tmp_path / "work").glob("checkpoint-*")), "vacuous: there is nothing to resume"
+    resumed = encoder_on(tiny_base)
+    steps = []
+    monkeypatch.setattr(
+        training.Trainer,
+        "compute_loss",
+        lambda self, *a, **k: steps.append(self.state.global_step) or compute(self, *a, **k),  # type: ignore[func-returns-value]
+    )
+    result = run(resumed, tmp_path / "work", evaluations=8)
+    assert steps == list(range(step, 8)), "vacuous: it began anew"
+    assert all(torch.equal(value, parameters(whole)[name]) for name, value in parameters(resumed).items())
+    pd.testing.assert_frame_equal(result.curve, expected.curve)
+    assert not (tmp_path / "work").exists()
+
+
+def test_two_runs_with_one_seed_are_the_same_and_another_seed_is_not(tiny_base: Path, tmp_path: Path) -> None:
+    models = []
+    for seed in (1, 1, 2):
+        encoder = encoder_on(tiny_base)
+        run(encoder, tmp_path / "work", seed=seed, epochs=4)
+        models.append(torch.cat([p.detach().flatten() for part in encoder.projection for p in part.parameters()]))
+    assert torch.equal(models[0], models[1])
+    assert not torch.equal(models[0], models[2])
+
+
+def trained(base: str, work: str) -> dict[str, Any]:
+    encoder = encoder_on(Path(base))
+    result = run(encoder, Path(work), epochs=4)
+    return {**parameters(encoder), "steps": result.curve["step"].tolist(), "losses": result.curve["loss"].tolist()[1:]}
+
+
+def test_a_run_on_two_processes_is_the_run_on_one(tiny_base: Path, tmp_path: Path) -> None:
+    """C5, end to end: 60 pairs in batches of 16 leave a last batch of 12."""
+    alone = trained(str(tiny_base), str(tmp_path / "alone"))
+    for shared in run_in_processes(trained, 2, str(tiny_base), str(tmp_path / "shared")):
+        assert shared["steps"] == alone["steps"]
+        assert shared["losses"] == pytest.approx(alone["losses"], abs=2e-4)
+        for name, value in alone.items():
+            if isinstance(value, torch.Tensor):
+                assert torch.allclose(shared[name], value, atol=2e-5), name
