@@ -29,6 +29,7 @@ from ragcun.embeddings import (
 )
 from ragcun.errors import RagcunError
 from ragcun.model import IsotropicGaussianEncoder, set_random_map
+from ragcun.row_cache import RowCache
 from stages import run_stage
 from tests.processes import run_in_processes
 from tests.tiny import HIDDEN, WORDS, save_tiny_base
@@ -246,8 +247,6 @@ def test_a_text_as_a_query_is_not_taken_for_the_text_as_a_passage(tiny_base: Pat
 
 
 def test_a_row_of_another_length_is_not_taken(tiny_base: Path, tmp_path: Path, row_cache_folder: Path) -> None:
-    from ragcun.row_cache import RowCache
-
     encoder, text = text_encoder(load(tiny_base)), "river"
     cache = RowCache(row_cache_folder)
     cache.put({encoder.key(text, "query"): np.zeros(HIDDEN - 1, dtype=np.float32)})
@@ -357,7 +356,7 @@ def test_a_vector_that_is_not_finite_is_an_error_and_leaves_nothing(tiny_base: P
     lists = {"corpus": Texts.of(["river water"], "passage")}
     for _ in range(2):
         # The second time too: the vector did not enter the cache.
-        with pytest.raises(RagcunError, match="not finite for the text 'river water'.*float32"):
+        with pytest.raises(RagcunError, match=r"not finite for the text 'river water'.*float32"):
             write_embeddings(tmp_path / "out" / "e", text_encoder(model), lists)
         assert names_in(tmp_path / "out") == set()
 

@@ -27,7 +27,7 @@ SUBJECTS = (
     "engine wheel piston fuel brake gear",
 )
 WORDS = [word for subject in SUBJECTS for word in subject.split()]
-_OTHER = "query passage title of a the and about which what is was in on with old new large small red".split()
+_OTHER = "query passage title of a the and about which what is was in on with old new large small red"
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
@@ -84,7 +84,7 @@ def tiny_benchmark(name: str = "tiny") -> Benchmark:
 
 def _vocabulary() -> dict[str, int]:
     letters = "abcdefghijklmnopqrstuvwxyz0123456789:?."
-    pieces = [*_SPECIAL, *letters, *(f"##{letter}" for letter in letters), *_OTHER, *WORDS]
+    pieces = [*_SPECIAL, *letters, *(f"##{letter}" for letter in letters), *_OTHER.split(), *WORDS]
     return {piece: row for row, piece in enumerate(dict.fromkeys(pieces))}
 
 

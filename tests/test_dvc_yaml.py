@@ -1,0 +1,100 @@
+"""dvc.yaml: what each stage says it depends on is what its script imports and reads."""
+
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.imports import direct_imports, transitive_imports
+
+ROOT = Path(__file__).parents[1]
+STAGES = {
+    name: definition.get("do", definition)
+    for name, definition in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
+}
+# Their values are tracked as params; the others hold no code that a stage's result could depend on.
+NOT_DEPS = {"ragcun/params.py", "ragcun/__init__.py", "stages/__init__.py"}
+
+
+def commands(stage: str) -> list[str]:
+    command = STAGES[stage]["cmd"]
+    return [command] if isinstance(command, str) else command
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deps_are_the_transitive_imports(stage: str) -> None:
+    script = Path("stages", f"{stage}.py")
+    expected = transitive_imports(script, ROOT) - NOT_DEPS
+    named = {dep for dep in STAGES[stage]["deps"] if dep.endswith(".py")}
+    assert named == expected
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_command_runs_the_stages_own_script(stage: str) -> None:
+    assert f"-m stages.{stage}" in commands(stage)[-1]
+
+
+def test_every_script_is_a_stage() -> None:
+    scripts = {path.stem for path in (ROOT / "stages").glob("*.py")} - {"__init__"}
+    assert scripts == STAGES.keys()
+
+
+@pytest.mark.parametrize("stage", ["embed_pairs", "embed_benchmark", "finetune", "evaluate"])
+def test_what_trains_or_encodes_runs_under_torchrun_after_a_check_of_the_params(stage: str) -> None:
+    check, run = commands(stage)
+    assert check == "python -m ragcun.params"
+    assert run.startswith("torchrun --standalone --nproc-per-node=${ddp.nproc_per_node} -m stages.")
+
+
+def test_training_never_depends_on_a_benchmark() -> None:
+    for stage in ("prepare_pairs", "embed_pairs", "finetune"):
+        words = [*map(str, STAGES[stage]["deps"]), *map(str, STAGES[stage].get("params", [])), *commands(stage)]
+        assert not [word for word in words if "benchmark" in word.removeprefix("ragcun/benchmark.py")]
+
+
+def test_the_modules_left_out_of_deps_hold_no_code() -> None:
+    assert len((ROOT / "ragcun/__init__.py").read_text().splitlines()) == 1
+
+
+def test_imports_are_followed_through_packages_and_functions(tmp_path: Path) -> None:
+    """The premise of the checks above."""
+    files = {
+        "stages/a.py": "from ragcun import b\nimport ragcun.deep.c\n",
+        "ragcun/__init__.py": "",
+        "ragcun/b.py": "def f():\n    from ragcun.d import x\n",
+        "ragcun/d.py": "import json\n",
+        "ragcun/deep/__init__.py": "",
+        "ragcun/deep/c.py": "",
+        "ragcun/unused.py": "",
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert transitive_imports(Path("stages/a.py"), tmp_path) == files.keys() - {"ragcun/unused.py"}
+
+
+# From the ground up. Imports go down, and within a floor never in a circle.
+FLOORS = [
+    ["errors"],
+    ["files", "params", "distributed", "metrics", "isotropy", "bm25", "row_cache", "base"],
+    ["raw", "benchmark", "pairs", "prepare", "sources", "embeddings", "model", "model_card", "losses", "sampling"],
+    ["retrieval", "evaluation", "report", "selection"],
+    ["training", "finetuning", "dense", "lexical"],
+]
+
+
+def test_imports_go_down_the_floors_and_in_no_circle() -> None:
+    floor = {module: height for height, modules in enumerate(FLOORS) for module in modules}
+    modules = {path.relative_to(ROOT / "ragcun").parts[0].removesuffix(".py") for path in ROOT.glob("ragcun/**/*.py")}
+    assert modules - {"__init__"} == floor.keys(), "every module has its floor"
+    above: dict[str, set[str]] = {module: set() for module in floor}
+    for path in ROOT.glob("ragcun/**/*.py"):
+        module = path.relative_to(ROOT / "ragcun").parts[0].removesuffix(".py")
+        for needed in direct_imports(path, ROOT):
+            other = Path(needed).relative_to("ragcun").parts[0].removesuffix(".py")
+            if other not in ("__init__", module):
+                assert floor[other] <= floor[module], f"{path} imports {needed}"
+                above[module].add(other)
+    tuple(TopologicalSorter(above).static_order())

@@ -1,0 +1,292 @@
+"""The real pipeline, by dvc, in a git copy of the project: a tiny random base model and 60 articles."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from ragcun.benchmark import write_benchmark
+from ragcun.pairs import read_pairs
+from tests import tiny_source
+from tests.tiny import save_tiny_base, tiny_benchmark
+
+ROOT = Path(__file__).parents[1]
+
+
+class Project:
+    """A copy of the project, and a shell in it."""
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        self.folder = folder
+        scripts = Path(sys.executable).parent
+        self.environment = {
+            **os.environ,
+            "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
+            "RAGCUN_CACHE": str(cache),
+            "HF_HUB_OFFLINE": "1",
+            "GIT_AUTHOR_NAME": "test",
+            "GIT_AUTHOR_EMAIL": "test@localhost",
+            "GIT_COMMITTER_NAME": "test",
+            "GIT_COMMITTER_EMAIL": "test@localhost",
+        }
+
+    def run(self, *command: str, check: bool = True) -> str:
+        """Run a command; what it printed. A failure is an assertion error with all of it."""
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert not check or done.returncode == 0, f"{' '.join(command)}\n{done.stdout}"
+        assert check or done.returncode != 0, f"{' '.join(command)} should fail\n{done.stdout}"
+        return done.stdout
+
+    def stale(self) -> set[str]:
+        """The stages that `dvc repro` would run."""
+        return ran(self.run("dvc", "repro", "--dry"))
+
+    def edit(self, path: str, change: Any) -> None:
+        file = self.folder / path
+        file.write_text(change(file.read_text()))
+
+    def params(self, **changes: Any) -> None:
+        """Set params by dotted key, with `__` for the dot."""
+
+        def change(text: str) -> str:
+            raw = yaml.safe_load(text)
+            for dotted, value in changes.items():
+                *parents, last = dotted.split("__")
+                section = raw
+                for parent in parents:
+                    section = section[parent]
+                section[last] = value
+            return yaml.safe_dump(raw, sort_keys=False)
+
+        self.edit("params.yaml", change)
+
+    def restore(self) -> None:
+        """Params, code and metrics as committed, and the outputs that belong to them."""
+        self.run("git", "checkout", "--quiet", ".")
+        self.run("git", "clean", "--quiet", "-fd")
+        self.run("dvc", "checkout", "--quiet", "--force")
+
+    def metric(self, model: str, benchmark: str = "tiny") -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "metrics" / model / f"{benchmark}.json").read_text())
+        return found
+
+
+def ran(output: str) -> set[str]:
+    return set(re.findall(r"Running stage '([^']+)'", output))
+
+
+STRATEGIES = {"smart_hybrid"}
+
+
+def consequences(*strategies: str) -> set[str]:
+    """The stages after these strategies' trainings, and those."""
+    stages = {stage for name in strategies for stage in (f"finetune@{name}", f"evaluate@{name}-tiny")}
+    return stages | {"compare"}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy with tiny params, run once and committed."""
+    folder = tmp_path_factory.mktemp("project") / "copy"
+    files = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, files.stdout.split("\0")):
+        if (ROOT / name).is_file() and not name.startswith(("metrics/", "dvc.lock")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    project = Project(folder, tmp_path_factory.mktemp("cache"))
+    shutil.copy(tiny_source.__file__, folder / "ragcun/sources/tiny.py")
+    project.edit("ragcun/sources/__init__.py", register_tiny)
+    base = save_tiny_base(tmp_path_factory.mktemp("base") / "tiny")
+    project.params(
+        base_model=str(base),
+        data__passages="tiny",
+        data__pairs="tiny",
+        data__benchmarks=["tiny"],
+        data__mined_negatives=2,
+        finetune__shared__batch_size=16,
+        finetune__shared__epochs=2,
+        finetune__shared__store_negatives=8,
+        finetune__shared__negatives=1,
+        finetune__shared__isotropy_weight=0.1,
+        finetune__shared__isotropy_directions=8,
+        finetune__shared__evaluations=2,
+        evaluate__permutations=100,
+    )
+    project.run("git", "init", "--quiet")
+    project.run("git", "add", ".")
+    project.run("git", "commit", "--quiet", "-m", "start")
+    project.first_output = project.run("dvc", "repro")  # type: ignore[attr-defined]
+    project.run("git", "add", ".")
+    project.run("git", "commit", "--quiet", "-m", "first results")
+    return project
+
+
+def register_tiny(registry: str) -> str:
+    """Add the tiny source to ragcun/sources/__init__.py as its docstring says: a line in each registry."""
+    text = registry.replace("\n_PASSAGES:", "\nfrom ragcun.sources.tiny import Tiny\n\n_PASSAGES:")
+    for name, key in (("_PASSAGES", "tiny"), ("_PAIRS", "tiny"), ("_BENCHMARKS", "tiny")):
+        text, count = re.subn(rf"(\n{name}: .* = {{)", rf'\1"{key}": Tiny, ', text)
+        assert count == 1, name
+    return text
+
+
+@pytest.fixture
+def fresh(project: Project) -> Iterator[Project]:
+    """The project as committed, and so again afterwards."""
+    yield project
+    project.restore()
+
+
+def test_the_chain_runs_from_nothing_to_the_comparison(project: Project) -> None:
+    table = pd.read_csv(project.folder / "metrics/comparison.csv")
+    assert set(table["model"]) == {"bm25", "base", *STRATEGIES}
+    for model in table["model"].unique():
+        row = table[(table["model"] == model) & (table["split"] == "test")].iloc[0]
+        assert row["ndcg@10"] == pytest.approx(project.metric(model)["ndcg@10"], abs=1e-6)
+    assert set(project.metric("base")) == {
+        *("ndcg@10", "map@100", "recall@100", "p@10", "mrr@10"),
+        *("isotropy", "dev"),
+    }
+    assert set(project.metric("bm25")) == {"ndcg@10", "map@100", "recall@100", "p@10", "mrr@10", "dev"}
+    curve = pd.read_csv(project.folder / "metrics/curves/smart_hybrid.tsv", sep="\t")
+    assert curve["step"].iloc[0] == 0
+    assert len(curve) == 3
+
+
+def test_only_metrics_and_the_lock_are_left_for_git(project: Project) -> None:
+    committed = project.run("git", "show", "--name-only", "--format=", "HEAD").split()
+    assert {name.split("/")[0] for name in committed} == {"metrics", "dvc.lock"}
+    assert not project.run("git", "status", "--porcelain")
+
+
+def test_a_second_run_runs_nothing(project: Project) -> None:
+    output = project.run("dvc", "repro")
+    assert not ran(output)
+    assert "Data and pipelines are up to date" in output
+
+
+def test_nothing_that_the_pairs_test_asks_for_is_in_the_pairs(project: Project) -> None:
+    """C8, on a source that leaks its test articles as passages and as another query's answer."""
+    pairs = read_pairs(project.folder / "data/pairs")
+    source = tiny_source.Tiny()
+    held_out = {pair.positive for pair in source.pairs() if pair.split == "test"}
+    leaked = {p.title + " " + p.text for p in source.passages()} | {
+        pair.positive for pair in source.pairs() if pair.split == "train"
+    }
+    assert held_out & leaked, "vacuous"
+    assert not held_out & set(pairs.texts["text"])
+    dev = set(pairs.texts["text"].iloc[pairs.dev["positive"]])
+    assert dev
+    assert not dev & set(pairs.texts["text"].iloc[pairs.train_passage_ids])
+    assert pairs.report["test"]["documents_found_in_training_and_removed"] > 0
+
+
+TRAININGS = {f"finetune@{name}" for name in STRATEGIES}
+EVALUATIONS = {f"evaluate@{model}-tiny" for model in ("base", *STRATEGIES)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"finetune__smart_hybrid__projection_learning_rate": 0.5}, {"finetune@smart_hybrid"}),
+        ({"whitening": 0.1}, TRAININGS),
+        ({"finetune__shared__temperature": 0.5}, TRAININGS),
+        ({"freeze_base": False}, set()),
+        ({"data__mined_negatives": 3}, {"prepare_pairs"}),
+        ({"evaluate__permutations": 101}, {"compare"}),
+        ({"evaluate__top_k": 7}, {"evaluate_bm25@tiny"} | EVALUATIONS),
+    ],
+)
+def test_a_param_makes_stale_what_it_decides(fresh: Project, changes: dict[str, Any], expected: set[str]) -> None:
+    """What follows from those is seen by the real runs below: it depends on whether their outputs change."""
+    fresh.params(**changes)
+    assert fresh.stale() == expected
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        ("ragcun/report.py", {"compare"}),
+        ("ragcun/losses.py", TRAININGS),
+        ("ragcun/lexical.py", {"evaluate_bm25@tiny"}),
+        ("ragcun/retrieval.py", TRAININGS | EVALUATIONS),
+        ("ragcun/prepare.py", {"prepare_pairs"}),
+        ("ragcun/params.py", set()),
+    ],
+)
+def test_a_comment_in_a_module_makes_stale_the_stages_that_import_it(
+    fresh: Project, module: str, expected: set[str]
+) -> None:
+    fresh.edit(module, lambda text: text + "# a comment\n")
+    assert fresh.stale() == expected
+
+
+def test_a_comment_before_training_trains_nothing(fresh: Project) -> None:
+    fresh.edit("stages/prepare_pairs.py", lambda text: text + "# a comment\n")
+    assert ran(fresh.run("dvc", "repro")) == {"prepare_pairs"}
+
+
+def test_an_experiment_changes_its_strategy_and_the_diff_shows_it(fresh: Project) -> None:
+    before = {model: fresh.metric(model) for model in ("base", "smart_hybrid")}
+    output = fresh.run(
+        "dvc", "exp", "run", "-S", "finetune.smart_hybrid.projection_learning_rate=1e-1", "-S", "whitening=0.9"
+    )
+    assert ran(output) == consequences("smart_hybrid")
+    assert fresh.metric("base") == before["base"]
+    assert fresh.metric("smart_hybrid") != before["smart_hybrid"]
+    diff = fresh.run("dvc", "metrics", "diff", "--md")
+    changed = {line.split("|")[1].strip() for line in diff.splitlines() if line.startswith("| metrics")}
+    assert changed == {"metrics/smart_hybrid/tiny.json"}
+
+
+def test_a_folder_of_ones_own_is_evaluated_and_nothing_is_retrained(fresh: Project, tmp_path: Path) -> None:
+    write_benchmark(tiny_benchmark("mine"), tmp_path / "mine")
+    setting = ["-S", f"+data.local.mine={tmp_path / 'mine'}", "-S", "data.benchmarks=[tiny,mine]"]
+    stages = ran(fresh.run("dvc", "exp", "run", *setting))
+    new = {"download_benchmark@mine", "embed_benchmark@mine", "evaluate_bm25@mine", "compare"}
+    new |= {f"evaluate@{model}-mine" for model in ("base", *STRATEGIES)}
+    assert new <= stages
+    # data.local is a param of every benchmark's download: it runs again, and its output is the same.
+    assert stages - new <= {"download_benchmark@tiny"}
+    table = pd.read_csv(fresh.folder / "metrics/comparison.csv")
+    assert set(table["benchmark"]) == {"tiny", "mine"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "stage", "words"),
+    [
+        ({"whitening": 7}, "finetune@smart_hybrid", "whitening: Input should be less than or equal to 1"),
+        ({"finetune__shared__batch_size": 999}, "finetune@smart_hybrid", "batch_size is 999"),
+        ({"ddp__nproc_per_node": 0}, "embed_pairs", "ddp.nproc_per_node"),
+        ({"base_model": "./nowhere"}, "download@base_model", "does not exist"),
+    ],
+)
+def test_a_mistake_ends_the_stage_with_its_cause_and_leaves_nothing(
+    fresh: Project, changes: dict[str, Any], stage: str, words: str
+) -> None:
+    fresh.params(**changes)
+    output = fresh.run("dvc", "repro", "--single-item", stage, check=False)
+    assert f"failed to reproduce '{stage}'" in output
+    errors = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert words in errors[0]
+    assert not list(fresh.folder.rglob("*.partial"))
+    out = {"finetune@smart_hybrid": "models/smart_hybrid", "embed_pairs": "data/embeddings/pairs"}
+    assert not (fresh.folder / out.get(stage, "models/base")).exists()

@@ -1,0 +1,381 @@
+"""The comparison repeats what the evaluations measured, tells chance from difference, and its three views agree."""
+
+import io
+import json
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ragcun.errors import RagcunError
+from ragcun.evaluation import HEADLINE, Evaluation, write_evaluation
+from ragcun.metrics import CUTOFFS
+from ragcun.pairs import PreparedPairs
+from ragcun.report import Comparison, compare, paired_p_value
+from stages.compare import seen_in_training
+from tests.tiny import tiny_benchmark
+
+MODELS = ["bm25", "base", "smart_hybrid"]
+BENCHMARKS = ["vital-descriptions", "fanoutqa"]
+# What a reader of tables may take for numbers or for missing values.
+ODD_IDS = ["001", "01", "1", "NA", "null", "nan", "1e5", "TRUE", "None", 'a "b" c', "#d", " e"]
+# All of them numbers, but for the zeros in front.
+NUMERIC_IDS = [f"{i:03}" for i in range(25)]
+SHAPE = {"isoscore": 0.25, "mean_cosine": -0.0125, "effective_rank": 12.5, "hubness": 0.75}
+
+
+@dataclass(frozen=True)
+class Results:
+    """What evaluations of three models on two benchmarks left: `vital-descriptions` has a dev split, `fanoutqa` none."""
+
+    folder: Path
+    evaluations: dict[tuple[str, str], Evaluation]
+    relevant: dict[str, dict[str, bool]]
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "metrics"
+
+    @property
+    def runs(self) -> Path:
+        return self.folder / "runs"
+
+    def compare(self, models: list[str] = MODELS, *, permutations: int = 2000, seed: int = 0) -> Comparison:
+        return compare(
+            models,
+            BENCHMARKS,
+            metrics=self.metrics,
+            runs=self.runs,
+            relevant=self.relevant,
+            permutations=permutations,
+            seed=seed,
+        )
+
+    def summary(self, model: str, benchmark: str) -> dict:
+        return json.loads((self.metrics / model / f"{benchmark}.json").read_text(encoding="utf-8"))
+
+
+def some_scores(queries: list[str], seed: int, gain: float) -> pd.DataFrame:
+    names = [f"{measure}@{k}" for measure in ("ndcg", "map", "recall", "p", "mrr") for k in CUTOFFS]
+    # One table for all models, so that they differ by their gains.
+    values = np.random.default_rng(seed).uniform(0.05, 0.6, size=(len(queries), len(names)))
+    return pd.DataFrame(values + gain, index=pd.Index(sorted(queries), name="query"), columns=names)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    queries = {
+        ("vital-descriptions", "test"): ODD_IDS,
+        ("vital-descriptions", "dev"): ["v1", "v2", "007"],
+        ("fanoutqa", "test"): NUMERIC_IDS,
+    }
+    gains = {"bm25": -0.04, "base": 0.0, "smart_hybrid": 0.3}
+    evaluations = {}
+    for i, benchmark in enumerate(BENCHMARKS):
+        for model, gain in gains.items():
+            scores = {split: some_scores(ids, i, gain) for (name, split), ids in queries.items() if name == benchmark}
+            runs = {split: {query: {"d": 1.0} for query in part.index} for split, part in scores.items()}
+            shape = None if model == "bm25" else {name: value + gain for name, value in SHAPE.items()}
+            evaluation = Evaluation(runs, scores, shape)
+            write_evaluation(
+                evaluation,
+                tmp_path / "metrics" / model / f"{benchmark}.json",
+                tmp_path / "runs" / model / benchmark,
+                10,
+                model,
+            )
+            evaluations[model, benchmark] = evaluation
+    relevant = {
+        "vital-descriptions": {query: query in ("001", "NA", "nan") for query in ODD_IDS},
+        "fanoutqa": dict.fromkeys(queries["fanoutqa", "test"], False),
+    }
+    return Results(tmp_path, evaluations, relevant)
+
+
+def row(comparison: Comparison, model: str, benchmark: str, split: str = "test") -> pd.Series:
+    table = comparison.table
+    (found,) = [r for _, r in table.iterrows() if (r["model"], r["benchmark"], r["split"]) == (model, benchmark, split)]
+    return found
+
+
+# The object
+
+
+def test_the_numbers_are_those_of_the_metric_files(results: Results) -> None:
+    comparison = results.compare()
+    for model in MODELS:
+        for benchmark in BENCHMARKS:
+            summary = results.summary(model, benchmark)
+            found = row(comparison, model, benchmark)
+            for name in HEADLINE:
+                assert found[name] == summary[name]
+            for name in SHAPE:
+                assert (model == "bm25") == np.isnan(found[f"isotropy.{name}"])
+                if model != "bm25":
+                    assert found[f"isotropy.{name}"] == summary["isotropy"][name]
+        found, summary = row(comparison, model, BENCHMARKS[0], "dev"), results.summary(model, BENCHMARKS[0])["dev"]
+        for name in HEADLINE:
+            assert found[name] == summary[name]
+
+
+def test_there_is_one_row_for_each_model_benchmark_and_split_in_the_models_order(results: Results) -> None:
+    for models in (MODELS, MODELS[::-1]):
+        table = results.compare(models).table
+        splits = [("vital-descriptions", "test"), ("vital-descriptions", "dev"), ("fanoutqa", "test")]
+        assert list(zip(table["model"], table["benchmark"], table["split"], strict=True)) == [
+            (model, *place) for model in models for place in splits
+        ]
+        assert table["queries"].tolist() == [12, 3, 25] * 3
+
+
+def test_what_is_of_the_test_split_is_not_said_of_dev(results: Results) -> None:
+    found = row(results.compare(), "base", "vital-descriptions", "dev")
+    names = [name for name in found.index if name.startswith(("isotropy.", "seen.", "unseen.")) or name == "p_value"]
+    assert len(names) == 4 + 4 + 1
+    assert found[names].isna().all()
+
+
+def test_seen_and_unseen_queries_are_averaged_apart(results: Results) -> None:
+    comparison = results.compare()
+    scores = results.evaluations["smart_hybrid", "vital-descriptions"].per_query["test"]["ndcg@10"]
+    seen = ["001", "NA", "nan"]
+    found = row(comparison, "smart_hybrid", "vital-descriptions")
+    assert (found["seen.queries"], found["unseen.queries"]) == (3, 9)
+    assert found["seen.ndcg@10"] == pytest.approx(scores[seen].mean(), abs=1e-5)
+    assert found["unseen.ndcg@10"] == pytest.approx(scores.drop(seen).mean(), abs=1e-5)
+    assert found["seen.ndcg@10"] != pytest.approx(found["unseen.ndcg@10"], abs=1e-3)
+    found = row(comparison, "smart_hybrid", "fanoutqa")
+    assert (found["seen.queries"], found["unseen.queries"]) == (0, 25)
+    assert np.isnan(found["seen.ndcg@10"])
+    assert found["unseen.ndcg@10"] == pytest.approx(found["ndcg@10"], abs=1e-5)
+
+
+def test_only_test_queries_with_a_relevant_document_among_the_positives_are_seen() -> None:
+    benchmark = tiny_benchmark()
+    texts = dict(zip(benchmark.doc_ids, benchmark.doc_texts, strict=True))
+    # Positives of training: relevant to q0; judged, but not relevant, to q1; of another subject; and dev's own.
+    trained = [texts["d01"], texts["d13"], "a text of no document"]
+    pairs = PreparedPairs(
+        texts=pd.DataFrame({"text": ["query", *trained, texts["d20"], texts["d30"]], "role": "passage"}),
+        train=pd.DataFrame({"query": 0, "positive": [1, 2, 3, 1]}),
+        dev=pd.DataFrame({"query": 0, "positive": [4]}),
+        report={},
+    )
+    assert benchmark.qrels["test"]["q1"]["d13"] == 0
+    assert benchmark.qrels["test"]["q2"]["d20"] > 0
+    assert seen_in_training(benchmark, pairs) == {f"q{i}": i == 0 for i in range(6)}
+
+
+@pytest.mark.parametrize(
+    ("lost", "named"),
+    [
+        ("metrics/smart_hybrid/fanoutqa.json", "smart_hybrid/fanoutqa.json"),
+        ("runs/smart_hybrid/fanoutqa/test.tsv", "smart_hybrid/fanoutqa/test.tsv"),
+        ("runs/bm25/vital-descriptions/dev.tsv", "bm25/vital-descriptions/dev.tsv"),
+        ("runs/base/fanoutqa/test.tsv", "base/fanoutqa/test.tsv"),
+    ],
+)
+def test_a_missing_evaluation_is_an_error_that_names_the_file(lost: str, named: str, results: Results) -> None:
+    (results.folder / lost).unlink()
+    with pytest.raises(RagcunError, match=re.escape(named)):
+        results.compare()
+
+
+# The p-value
+
+
+def series(values: list[float]) -> pd.Series:
+    return pd.Series(values, index=[f"q{i}" for i in range(len(values))])
+
+
+def noise(count: int, seed: int) -> list[float]:
+    rng = random.Random(seed)
+    return [rng.uniform(0, 1) for _ in range(count)]
+
+
+def test_p_is_1_for_the_same_scores() -> None:
+    scores = series(noise(50, 0))
+    assert paired_p_value(scores, scores.copy(), 1000, 0) == 1
+
+
+def test_p_is_small_for_a_clear_difference_and_large_for_chance() -> None:
+    base = series(noise(60, 0))
+    assert paired_p_value(base + 0.1, base, 2000, 0) < 0.001
+    assert paired_p_value(series(noise(60, 1)), base, 2000, 0) > 0.05
+
+
+@pytest.mark.parametrize("count", [4, 40])
+def test_p_is_the_same_for_better_and_worse(count: int) -> None:
+    a, b = series(noise(count, 0)), series([x + 0.1 for x in noise(count, 1)])
+    p = paired_p_value(a, b, 2000, 0)
+    assert 0.0005 < p < 1
+    assert paired_p_value(b, a, 2000, 0) == pytest.approx(p, abs=0.03 if count == 40 else 1e-12)
+
+
+def test_p_of_few_queries_is_exact() -> None:
+    # Of the 2^5 exchanges, only the one observed and its mirror image have so large a mean.
+    base = series(noise(5, 0))
+    assert paired_p_value(base + 0.1, base, 1000, 0) == pytest.approx(2 / 32)
+    # Differences 3, 2, −1: |mean| ≥ 4/3 for the signs +++ (6), ++− (4) and their mirror images.
+    assert paired_p_value(series([3, 2, -1]), series([0, 0, 0]), 1000, 0) == pytest.approx(4 / 8)
+
+
+def test_p_is_paired_by_query_not_by_place() -> None:
+    base = series(noise(40, 0))
+    better = (base + 0.1).sample(frac=1, random_state=0)
+    assert list(better.index) != list(base.index)
+    assert paired_p_value(better, base, 1000, 0) == paired_p_value(base + 0.1, base, 1000, 0) < 0.01
+
+
+def test_p_is_of_pairs_a_small_gain_of_every_query_counts() -> None:
+    """A test that forgot the pairing could not see it under the spread of the queries."""
+    base = series(noise(30, 0))
+    assert base.std() > 20 * 0.01
+    assert paired_p_value(base + 0.01, base, 2000, 0) < 0.01
+
+
+def test_p_of_one_query_says_nothing() -> None:
+    assert paired_p_value(series([0.9]), series([0.1]), 1000, 0) == 1
+
+
+def test_p_is_decided_by_the_seed() -> None:
+    a, b = series(noise(40, 0)), series(noise(40, 1))
+    assert paired_p_value(a, b, 500, 3) == paired_p_value(a, b, 500, 3)
+    assert len({paired_p_value(a, b, 500, seed) for seed in range(5)}) > 1
+
+
+def test_p_uniform_where_there_is_no_difference() -> None:
+    """The share of false alarms is the level, not more."""
+    values = [paired_p_value(series(noise(20, 2 * i)), series(noise(20, 2 * i + 1)), 200, 0) for i in range(200)]
+    assert 0.01 < np.mean([p < 0.05 for p in values]) < 0.1
+    assert 0.4 < np.mean([p < 0.5 for p in values]) < 0.6
+
+
+def test_each_model_is_tested_against_the_base_on_its_own_benchmark(results: Results) -> None:
+    comparison = results.compare()
+    for benchmark in BENCHMARKS:
+        assert row(comparison, "base", benchmark)["p_value"] == 1
+        assert row(comparison, "smart_hybrid", benchmark)["p_value"] < 0.05
+        scores = {model: results.evaluations[model, benchmark].per_query["test"]["ndcg@10"] for model in MODELS}
+        for model in MODELS:
+            expected = paired_p_value(scores[model], scores["base"], 2000, 0)
+            assert row(comparison, model, benchmark)["p_value"] == pytest.approx(expected, abs=1e-3)
+
+
+# The views
+
+
+def tables_of(markdown: str) -> list[list[dict[str, str]]]:
+    """Every table of a Markdown text: its rows by header."""
+    tables = []
+    for block in re.findall(r"(?:^\|.*\|$\n?)+", markdown, re.M):
+        header, rule, *lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()]
+        assert all(re.fullmatch(r"-+:?", cell) for cell in rule)
+        tables.append([dict(zip(header, line, strict=True)) for line in lines])
+    return tables
+
+
+@pytest.fixture
+def with_chance(results: Results) -> Results:
+    """The same, but on fanoutqa the differences between smart_hybrid and base are chance."""
+    scores = some_scores(NUMERIC_IDS, 9, 0)
+    runs = {"test": {query: {"d": 1.0} for query in scores.index}}
+    evaluation = Evaluation(runs, {"test": scores}, SHAPE)
+    folder = results.runs / "smart_hybrid" / "fanoutqa"
+    write_evaluation(evaluation, results.metrics / "smart_hybrid" / "fanoutqa.json", folder, 10, "smart_hybrid")
+    return results
+
+
+def test_markdowns_headline_parses_back_to_the_numbers(with_chance: Results) -> None:
+    comparison = with_chance.compare()
+    headline, *_ = tables_of(comparison.to_markdown())
+    assert [line["model"] for line in headline] == MODELS
+    stars = set()
+    for line in headline:
+        cells = [row(comparison, line["model"], benchmark) for benchmark in BENCHMARKS]
+        for benchmark, cell in zip(BENCHMARKS, cells, strict=True):
+            assert line[benchmark].rstrip("*") == f"{cell['ndcg@10']:.4f}"
+            assert line[benchmark].endswith("*") == (cell["p_value"] < 0.05)
+            stars.add((line["model"], line[benchmark].endswith("*")))
+            shape = cell["isotropy.isoscore"]
+            assert line[f"IsoScore {benchmark}"] == ("" if np.isnan(shape) else f"{shape:.4f}")
+        assert line["mean"] == f"{np.mean([cell['ndcg@10'] for cell in cells]):.4f}"
+    assert {("smart_hybrid", True), ("smart_hybrid", False), ("base", False)} <= stars
+
+
+def test_markdowns_measures_parse_back_to_the_numbers(results: Results) -> None:
+    comparison = results.compare()
+    _, measures, _ = tables_of(comparison.to_markdown())
+    assert len(measures) == len(comparison.table)
+    for line in measures:
+        expected = row(comparison, line["model"], line["benchmark"], line["split"])
+        assert line["queries"] == str(expected["queries"])
+        for name in HEADLINE:
+            assert line[name] == f"{expected[name]:.4f}"
+        for name in SHAPE:
+            value = expected[f"isotropy.{name}"]
+            assert line[name] == ("" if np.isnan(value) else f"{value:.4f}")
+    assert [line["split"] for line in measures if line["benchmark"] == "vital-descriptions"] == ["test"] * 3 + [
+        "dev"
+    ] * 3
+
+
+def test_markdowns_seen_and_unseen_parse_back_to_the_numbers(results: Results) -> None:
+    comparison = results.compare()
+    *_, seen = tables_of(comparison.to_markdown())
+    assert [(line["benchmark"], line["model"]) for line in seen] == [
+        (benchmark, model) for benchmark in sorted(BENCHMARKS) for model in MODELS
+    ]
+    for line in seen:
+        expected = row(comparison, line["model"], line["benchmark"])
+        for part in ("seen", "unseen"):
+            assert line[f"{part}: queries"] == str(int(expected[f"{part}.queries"]))
+            value = expected[f"{part}.ndcg@10"]
+            assert line[f"{part}: ndcg@10"] == ("" if np.isnan(value) else f"{value:.4f}")
+    assert "nan" not in comparison.to_markdown()
+
+
+def test_the_csv_reads_back_as_the_table(results: Results) -> None:
+    comparison = results.compare()
+    text = comparison.to_csv()
+    pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(text)), comparison.table, rtol=1e-5, check_dtype=False)
+    assert "\r" not in text
+
+
+def test_csv_markdown_and_latex_agree(with_chance: Results) -> None:
+    comparison = with_chance.compare()
+    headline, *_ = tables_of(comparison.to_markdown())
+    body = comparison.to_latex().split(r"\midrule")[1].split(r"\bottomrule")[0]
+    latex = [[cell.strip() for cell in line.split("&")] for line in body.strip().removesuffix(r"\\").split(r"\\")]
+    assert [[cell.replace(r"\_", "_") for cell in line] for line in latex] == [list(line.values()) for line in headline]
+    test = pd.read_csv(io.StringIO(comparison.to_csv())).query("split == 'test'")
+    for line in headline:
+        for benchmark in BENCHMARKS:
+            (value,) = test.query(f"model == '{line['model']}' and benchmark == '{benchmark}'")["ndcg@10"]
+            assert float(line[benchmark].rstrip("*")) == pytest.approx(value, abs=6e-5)
+
+
+def test_latex_escapes_what_it_must(results: Results) -> None:
+    latex = results.compare().to_latex()
+    assert r"smart\_hybrid" in latex
+    assert not re.search(r"(?<!\\)[_#%]", latex)
+
+
+def test_a_comparison_of_one_benchmark_has_no_mean(results: Results) -> None:
+    comparison = results.compare()
+    alone = Comparison(comparison.table[comparison.table["benchmark"] == "fanoutqa"])
+    headline, *_ = tables_of(alone.to_markdown())
+    assert list(headline[0]) == ["model", "fanoutqa", "IsoScore fanoutqa"]
+
+
+@pytest.mark.parametrize("view", [Comparison.to_csv, Comparison.to_markdown, Comparison.to_latex])
+def test_a_view_leaves_the_comparison_as_it_is(view: Callable[[Comparison], str], results: Results) -> None:
+    comparison = results.compare()
+    before = comparison.table.copy()
+    assert view(comparison) == view(comparison)
+    pd.testing.assert_frame_equal(comparison.table, before)
