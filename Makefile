@@ -26,7 +26,7 @@ coverage: $(INSTALLED)
 	pytest -m "not slow" --cov --cov-report=term-missing
 
 check-lock: $(INSTALLED)  ## fail where dvc.lock is not the lock of this tree
-	python -m tests.check_lock
+	.ci/check-lock
 
 $(INSTALLED): requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ragcun needs Python 3.11 or newer; set PYTHON=...")'

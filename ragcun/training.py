@@ -18,7 +18,14 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PrinterCallback,
+    ProgressCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from transformers.trainer_utils import get_last_checkpoint
 
 from ragcun import distributed
@@ -32,6 +39,8 @@ from ragcun.selection import METRIC, BestCheckpoint, DevEvaluator
 
 logger = logging.getLogger(__name__)
 
+# Of what the Trainer logs, what is logged on.
+_LOGGED = {"loss", "grad_norm", "contrastive", "isotropy", "epoch", f"eval_{METRIC}", "eval_isoscore", "train_loss"}
 SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 
 
@@ -122,6 +131,22 @@ class Group:
     learning_rate: float
 
 
+class Progress(ProgressCallback):
+    """A bar over the steps, and a short line for each logged step."""
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if state.is_world_process_zero and self.training_bar is not None and logs:
+            figures = " ".join(f"{name} {value:.4g}" for name, value in logs.items() if name != "epoch")
+            self.training_bar.write(f"step {state.global_step}/{state.max_steps}: {figures}")
+
+
 class LearningRates(TrainerCallback):
     """The rate each group was last stepped with; and the check that the groups are the optimizer's."""
 
@@ -188,6 +213,8 @@ class Trainer(SentenceTransformerTrainer):
         self.work = Path(str(self.args.output_dir))
         self.best = BestCheckpoint(self.model, self.work / "best")
         self.rates = LearningRates(groups)
+        self.remove_callback(ProgressCallback if not self.args.disable_tqdm else PrinterCallback)
+        self.add_callback(Progress())
         self.add_callback(self.best)
         self.add_callback(self.rates)
 
@@ -228,10 +255,11 @@ class Trainer(SentenceTransformerTrainer):
         return loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        # The Trainer's own learning rate is that of its first group, which may hold no parameter; and it measures the
+        # speed of an evaluation data set that there is not.
+        logs = {key: value for key, value in logs.items() if key in _LOGGED}
         if "loss" in logs:
-            logs = {**logs, **{f"learning_rate_{name}": rate for name, rate in self.rates.last.items()}}
-            # The Trainer's own figure is that of its first group, which may hold no parameter.
-            logs.pop("learning_rate", None)
+            logs |= {f"learning_rate_{name}": rate for name, rate in self.rates.last.items()}
         super().log(logs, *args, **kwargs)
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:

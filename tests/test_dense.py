@@ -84,8 +84,12 @@ def check_run(evaluation: Evaluation, expected: Run, *, atol: float) -> None:
 
 
 @pytest.fixture
-def forbid_encoding(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+def forbid_encoding(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], None]:
+    """From the call on, a vector can come from the store alone: not from the model, and not from the row cache."""
+
     def forbid() -> None:
+        monkeypatch.setenv("RAGCUN_CACHE", str(tmp_path / "an empty cache"))
+
         def fail(*args: object) -> None:
             raise AssertionError("a text was encoded")
 
@@ -150,10 +154,10 @@ def test_a_model_whose_base_was_trained_is_evaluated_live(tiny_base: Path, tmp_p
     check_run(evaluate(moved, benchmark, tmp_path / "store"), expected, atol=1e-5)
 
 
-def test_another_model_is_evaluated_live(tiny_base: Path, tmp_path: Path) -> None:
+def test_another_model_is_evaluated_live_with_its_prompts(tiny_base: Path, tmp_path: Path) -> None:
     benchmark = tiny_benchmark()
     store(tmp_path / "store", tiny_base, benchmark)
-    other = save_tiny_base(tmp_path / "other", seed=7)
+    other = save_tiny_base(tmp_path / "other", seed=7, prompts=PROMPTS)
     check_run(evaluate(other, benchmark, tmp_path / "store"), plain_search(other, benchmark, "cosine"), atol=1e-6)
 
 
