@@ -13,7 +13,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
-from torch.multiprocessing import ProcessExitedException
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from ragcun import distributed
 from ragcun.embeddings import (
@@ -402,13 +402,15 @@ def _embed_then_fail(base: str, folder: str, lists: dict[str, Any]) -> None:
 
 
 def test_two_processes_write_what_one_does_and_nothing_where_one_fails(
-    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     texts = {"corpus": some_texts(131), "queries": some_texts(1, seed=1)}
     lists = {"corpus": (texts["corpus"], ["passage"] * 131), "queries": (texts["queries"], ["query"])}
     (tmp_path / "out").mkdir()
-    with pytest.raises(ProcessExitedException):
+    # Whichever of the two ends first: the one that fails, or the one that it leaves waiting.
+    with pytest.raises((ProcessExitedException, ProcessRaisedException)):
         run_in_processes(_embed_then_fail, 2, str(tiny_base), str(tmp_path / "out"), lists)
+    assert "error: the base model gives a vector that is not finite" in capfd.readouterr().err
     assert names_in(tmp_path / "out") == {"whole"}
 
     monkeypatch.setenv("RAGCUN_CACHE", str(tmp_path / "another cache"))
