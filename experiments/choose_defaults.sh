@@ -8,7 +8,8 @@ cd "$(dirname "$0")/.."
 try() {
     local name=$1
     shift
-    dvc exp run --name "choose-$name" --force "${@/#/--set-param=}"
+    dvc exp remove --quiet "choose-$name" 2>/dev/null || true
+    dvc exp run --name "choose-$name" "${@/#/--set-param=}"
     git checkout --quiet -- . && dvc checkout --quiet --force
 }
 

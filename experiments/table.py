@@ -33,7 +33,11 @@ def main() -> None:
 
 def row(name: str, metrics: dict[str, Any], model: str) -> dict[str, str]:
     """One experiment's figures."""
-    files = {path.split("/")[2].removesuffix(".json"): value["data"] for path, value in metrics.items() if f"/{model}/" in path}
+    files = {
+        path.split("/")[2].removesuffix(".json"): value["data"]
+        for path, value in metrics.items()
+        if f"/{model}/" in path
+    }
     dev = {benchmark: data["dev"]["ndcg@10"] for benchmark, data in files.items() if "dev" in data}
     isoscore = next(iter(files.values()))["isotropy"]["isoscore"]
     return {

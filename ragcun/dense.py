@@ -14,7 +14,7 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from ragcun import distributed, retrieval
-from ragcun.base import load_base
+from ragcun.base import cut_texts_at, load_base
 from ragcun.benchmark import Benchmark
 from ragcun.embeddings import (
     TextEncoder,
@@ -29,6 +29,9 @@ from ragcun.evaluation import Evaluation, score_run
 from ragcun.isotropy import hubness, isotropy
 from ragcun.model import LAYOUT_FILE, Head, IsotropicGaussianEncoder
 from ragcun.params import Embed, Similarity
+
+# Of a document, counted for hubness; a corpus that has no more documents has no hubness.
+NEIGHBOURS = 10
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ def evaluate_dense(model: Path, benchmark: Benchmark, embeddings: Path, embed: E
         if not distributed.is_main():
             return None
         shape = isotropy(vectors.corpus)
-        shape["hubness"] = hubness(vectors.corpus, similarity=vectors.similarity)
+        if len(vectors.corpus) > NEIGHBOURS:
+            shape["hubness"] = hubness(vectors.corpus, similarity=vectors.similarity, k=NEIGHBOURS)
     return score_run(benchmark, {query: found for part in parts for query, found in part.items()}, shape)
 
 
@@ -105,8 +109,7 @@ def _load(folder: Path, embed: Embed) -> tuple[SentenceTransformer, Sequence[Any
     else:
         loaded = load_base(str(folder), device=device)  # type: ignore[assignment]
         base = list(loaded)
-    if embed.max_length is not None:
-        loaded.max_seq_length = embed.max_length
+    cut_texts_at(loaded, embed.max_length)
     return loaded.eval(), base
 
 

@@ -24,6 +24,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ragcun import distributed
+from ragcun.base import cut_texts_at
 from ragcun.errors import RagcunError
 from ragcun.files import publish_folder, write_json
 from ragcun.row_cache import RowCache
@@ -75,8 +76,7 @@ class TextEncoder:
     ) -> None:
         self.model = model.eval()
         self.dtype, self.batch_size = dtype, batch_size
-        if max_length is not None:
-            model.max_seq_length = max_length
+        cut_texts_at(model, max_length)
         self.dim = model.get_embedding_dimension()
         self.description = describe(model, list(model), dtype)
         self._salt = json.dumps(self.description, sort_keys=True).encode()

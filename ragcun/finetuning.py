@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ragcun import distributed
+from ragcun.base import cut_texts_at
 from ragcun.embeddings import describe, read_embeddings
 from ragcun.errors import RagcunError
 from ragcun.files import atomic_file, atomic_folder, sha256_file
@@ -51,8 +52,7 @@ def finetune(
         similarity=params.similarity,
         device=str(distributed.device()),
     )
-    if params.embed.max_length is not None:
-        encoder.max_seq_length = params.embed.max_length
+    cut_texts_at(encoder, params.embed.max_length)
     stored = read_embeddings(store_folder)
     if stored.manifest != describe(encoder, list(encoder.base), params.embed.dtype):
         raise RagcunError(f"{store_folder} was made with another base than {init}: run `dvc repro embed_pairs`")

@@ -138,7 +138,9 @@ def compare(
 
 def paired_p_value(scores: pd.Series, baseline: pd.Series, permutations: int, seed: int) -> float:
     """Two-sided p-value of the difference of means, by random exchange of the two scores of each query."""
-    scores, baseline = scores.align(baseline, join="inner")
+    if set(scores.index) != set(baseline.index):
+        raise RagcunError("two models were scored on different queries of a benchmark: run `dvc repro`")
+    baseline = baseline[scores.index]
     difference = (scores - baseline).to_numpy()
     # Of one query alone the two exchanges differ in sign only, and no sample of it can be drawn.
     if len(difference) < 2 or not difference.any():

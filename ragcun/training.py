@@ -195,6 +195,8 @@ def training_arguments(shared: Training, *, steps: int, seed: int, work: Path) -
         data_seed=seed,
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
+        # The library would set it, with a warning. It has no effect: the loader is ours and drops nothing.
+        dataloader_drop_last=True,
         ddp_find_unused_parameters=False,
         ddp_broadcast_buffers=False,
         report_to="none",

@@ -17,6 +17,7 @@ def run_stage(main: Callable[[], None]) -> None:
     for name in ("httpx", "sentence_transformers", "transformers", "accelerate", "bm25s"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", message="OMP_NUM_THREADS/MKL_NUM_THREADS unset")
     # torchrun ends the other ranks with SIGTERM; leaving by an exception lets them remove what is half written.
     signal.signal(signal.SIGTERM, _leave)
     try:
