@@ -8,6 +8,7 @@ export TOKENIZERS_PARALLELISM ?= false
 .PHONY: repro test test-all lint coverage check-lock clean
 
 repro: $(INSTALLED)  ## bring every stale stage up to date and print the comparison
+	python -m ragcun.params
 	dvc repro
 	@cat metrics/comparison.md
 

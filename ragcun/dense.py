@@ -14,7 +14,7 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from ragcun import distributed, retrieval
-from ragcun.base import cut_texts_at, load_base
+from ragcun.base import LAYOUT_FILE, cut_texts_at, load_base
 from ragcun.benchmark import Benchmark
 from ragcun.embeddings import (
     TextEncoder,
@@ -27,7 +27,7 @@ from ragcun.embeddings import (
 )
 from ragcun.evaluation import Evaluation, score_run
 from ragcun.isotropy import hubness, isotropy
-from ragcun.model import LAYOUT_FILE, Head, IsotropicGaussianEncoder
+from ragcun.model import Head, IsotropicGaussianEncoder
 from ragcun.params import Embed, Similarity
 
 # Of a document, counted for hubness; a corpus that has no more documents has no hubness.
@@ -90,7 +90,7 @@ def benchmark_vectors(model: Path, benchmark: Benchmark, embeddings: Path, embed
                 _project(Head.of(loaded), stored.arrays[name], scratch / f"{name}.npy")
             arrays = {name: np.load(scratch / f"{name}.npy", mmap_mode="r") for name in ("corpus", "queries")}
         else:
-            encoder = TextEncoder(loaded, dtype=embed.dtype, batch_size=embed.batch_size, max_length=embed.max_length)
+            encoder = TextEncoder.of(loaded, embed)
             lists = {
                 "corpus": Texts.of(benchmark.doc_texts, "passage"),
                 "queries": Texts.of(list(benchmark.all_queries.values()), "query"),

@@ -10,10 +10,10 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,9 +27,9 @@ from ragcun import distributed
 from ragcun.base import cut_texts_at
 from ragcun.errors import RagcunError
 from ragcun.files import publish_folder, write_json
+from ragcun.params import Dtype, Embed, Role
 from ragcun.row_cache import RowCache
 
-Role = Literal["query", "passage"]
 ENGINE = "torch"
 MANIFEST = "manifest.json"
 # Batches encoded between two visits to the cache: an interrupted run loses no more than these.
@@ -70,7 +70,7 @@ class TextEncoder:
         self,
         model: SentenceTransformer,
         *,
-        dtype: Literal["float32", "bfloat16"],
+        dtype: Dtype,
         batch_size: int,
         max_length: int | None,
     ) -> None:
@@ -81,19 +81,31 @@ class TextEncoder:
         self.description = describe(model, list(model), dtype)
         self._salt = json.dumps(self.description, sort_keys=True).encode()
 
+    @classmethod
+    def of(cls, model: SentenceTransformer, embed: Embed) -> "TextEncoder":
+        """As the params say."""
+        return cls(model, dtype=embed.dtype, batch_size=embed.batch_size, max_length=embed.max_length)
+
     def key(self, text: str, role: Role) -> bytes:
         """The row cache's key of a text."""
         return hashlib.sha256(b"\0".join([self._salt, role.encode(), text.encode("utf-8", "surrogatepass")])).digest()
 
-    @torch.inference_mode()
     def encode(self, texts: Sequence[str], role: Role) -> np.ndarray:
         """Encode texts of one role to (N, d) float32."""
-        model: Any = self.model
-        encode = model.encode_query if role == "query" else model.encode_document
-        device = model.device.type
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=self.dtype == "bfloat16"):
-            vectors = encode(list(texts), batch_size=self.batch_size, show_progress_bar=False, convert_to_tensor=True)
-        return vectors.float().cpu().numpy()
+        return encode(self.model, texts, role, dtype=self.dtype, batch_size=self.batch_size)
+
+
+@torch.inference_mode()
+def encode(
+    model: SentenceTransformer, texts: Sequence[str], role: Role, *, dtype: Dtype, batch_size: int
+) -> np.ndarray:
+    """Encode texts of one role, with its prompt, to (N, D) float32."""
+    untyped: Any = model
+    call = untyped.encode_query if role == "query" else untyped.encode_document
+    device = untyped.device.type
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == "bfloat16"):
+        vectors = call(list(texts), batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True)
+    return vectors.float().cpu().numpy()
 
 
 def describe(model: SentenceTransformer, modules: Sequence[nn.Module], dtype: str) -> dict[str, Any]:
@@ -174,14 +186,12 @@ def _embed_part(
 
 def write_embeddings(folder: Path, encoder: TextEncoder, lists: Mapping[str, Texts]) -> None:
     """Embed each list of texts into `folder`/<name>.npy; all ranks together; published only when whole."""
-    cache = RowCache()
-    with shared_folder(folder) as partial:
+    with closing(RowCache()) as cache, shared_folder(folder) as partial:
         for name, texts in lists.items():
             with shared_array(partial / f"{name}.npy", (len(texts.texts), encoder.dim or 0)) as rows:
                 embed(texts, encoder, rows, cache, label=f"{folder.name} {name}")
         if distributed.is_main():
             write_json(partial / MANIFEST, encoder.description)
-    cache.close()
 
 
 def read_embeddings(folder: Path) -> Embeddings:
@@ -189,6 +199,13 @@ def read_embeddings(folder: Path) -> Embeddings:
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     arrays = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("*.npy"))}
     return Embeddings(arrays, manifest)
+
+
+def take(rows: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """The rows of these ids; where the ids are consecutive a view, so that a memory map is not read whole."""
+    if len(ids) and np.array_equal(ids, np.arange(ids[0], ids[0] + len(ids))):
+        return rows[ids[0] : ids[0] + len(ids)]
+    return rows[ids]
 
 
 @contextmanager

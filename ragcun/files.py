@@ -41,9 +41,16 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 def publish_folder(partial: Path, path: Path) -> None:
     """Put the finished folder `partial` in the place of `path`."""
-    if path.exists():
-        shutil.rmtree(path)
-    partial.replace(path)
+    if not path.exists():
+        partial.replace(path)
+        return
+    # Renamed aside first: a process killed in between leaves the old folder or the new one, hardly ever neither.
+    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    try:
+        path.replace(old)
+        partial.replace(path)
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def write_json(path: Path, value: Any) -> None:

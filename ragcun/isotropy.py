@@ -7,11 +7,11 @@ memory and are read once. Hubness needs neighbours and is measured on a sample.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from ragcun.errors import RagcunError
+from ragcun.params import Similarity
 
 
 def isotropy(vectors: np.ndarray, *, chunk: int = 8192) -> dict[str, float]:
@@ -46,7 +46,7 @@ def isotropy(vectors: np.ndarray, *, chunk: int = 8192) -> dict[str, float]:
 def hubness(
     vectors: np.ndarray,
     *,
-    similarity: Literal["cosine", "dot", "euclidean"] = "cosine",
+    similarity: Similarity = "cosine",
     k: int = 10,
     sample: int = 5000,
     seed: int = 0,

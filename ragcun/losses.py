@@ -117,25 +117,35 @@ class RetrievalLoss(nn.Module):
         """The loss's parts on this rank; under DistributedDataParallel their mean over ranks is the global loss.
 
         Args:
-            features: of this rank's shard of the queries, and of this rank's shard of the candidates.
-            batch: `queries` and `candidates`, their numbers in the global batch; `target` and `masked`, of this rank's
-                queries against all candidates; `seed` of the step.
+            features: chunks of this rank's shard of the queries, then of its shard of the candidates.
+            batch: the rest of what `BatchCollator` makes: how many chunks are queries, the rows' order, `queries` and
+                `candidates` in the global batch, `target` and `masked` of this rank's queries against all candidates.
 
         Returns:
             `contrastive` and, where λ > 0, `isotropy`, already weighted: λ times SIGReg's excess over its null floor.
         """
-        queries, candidates = (self.model(feature)["sentence_embedding"] for feature in features)
-        everyone = distributed.gather_rows(candidates, batch["candidates"])
-        scaled = logits(queries, everyone, self.similarity, self.temperature)
-        total = info_nce(scaled, batch["target"], batch["masked"])
-        parts = {"contrastive": total * distributed.world_size() / batch["queries"]}
-        if self.isotropy_weight:
-            count = batch["queries"] + batch["candidates"]
-            directions = random_directions(queries.shape[1], self.isotropy_directions, batch["seed"], queries.device)
-            statistic = sigreg(torch.cat([queries, candidates]), count, directions)
-            # The floor is a constant: it moves the value that is read, not the gradient.
-            parts["isotropy"] = self.isotropy_weight * (statistic - null_floor(count))
+        split = batch["query_chunks"]
+        queries = self._embed(features[:split], batch["query_order"])
+        candidates = self._embed(features[split:], batch["candidate_order"])
+        # Autocast is for the encoder: a softmax and a characteristic function in half precision are too coarse.
+        with torch.autocast(queries.device.type, enabled=False):
+            everyone = distributed.gather_rows(_at_least_fp32(candidates), batch["candidates"])
+            scaled = logits(queries, everyone, self.similarity, self.temperature)
+            total = info_nce(scaled, batch["target"], batch["masked"])
+            parts = {"contrastive": total * distributed.world_size() / batch["queries"]}
+            if self.isotropy_weight:
+                count = batch["queries"] + batch["candidates"]
+                directions = random_directions(
+                    queries.shape[1], self.isotropy_directions, batch["seed"], queries.device
+                )
+                statistic = sigreg(torch.cat([queries, candidates]), count, directions)
+                # The floor is a constant: it moves the value that is read, not the gradient.
+                parts["isotropy"] = self.isotropy_weight * (statistic - null_floor(count))
         return parts
+
+    def _embed(self, chunks: list[dict[str, Tensor]], order: Tensor) -> Tensor:
+        """(n, D): the chunks' embeddings in the order of the texts."""
+        return torch.cat([self.model(chunk)["sentence_embedding"] for chunk in chunks])[order]
 
 
 def _at_least_fp32(values: Tensor) -> Tensor:

@@ -19,11 +19,9 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Dropout
 from torch import Tensor, nn
 
-from ragcun.base import load_base
+from ragcun.base import LAYOUT_FILE, load_base, saved_base_length
 from ragcun.errors import RagcunError
 
-# Beside the model's own files: how many of its modules are the base. SentenceTransformer does not read it.
-LAYOUT_FILE = "ragcun.json"
 # Variances below this share of the mean one count as this share, so that whitening does not blow up empty directions.
 SMALLEST_VARIANCE = 1e-4
 # Base vectors that go through the projection at once.
@@ -39,6 +37,7 @@ class IsotropicGaussianEncoder(SentenceTransformer):
         output_dim: D, the dimension of the embeddings; None keeps the base's.
         base_model: a SentenceTransformer folder or name; its dimension d is read from it.
         freeze_base: keep the base fixed, in evaluation mode, whatever `.train()` says.
+        freeze_layers: where the base is not frozen, keep its embeddings and its first layers so; 0 freezes none.
         dropout: between the projection's two layers.
         similarity: cosine, euclidean or dot; stored in the model's config. None keeps what the loaded model says.
 
@@ -53,13 +52,14 @@ class IsotropicGaussianEncoder(SentenceTransformer):
         output_dim: int | None = 512,
         base_model: str = "sentence-transformers/all-mpnet-base-v2",
         freeze_base: bool = True,
+        freeze_layers: int = 0,
         dropout: float = 0.0,
         similarity: Literal["cosine", "euclidean", "dot"] | None = None,
         **kwargs: Any,
     ) -> None:
         if model_name_or_path is not None:
             super().__init__(model_name_or_path, similarity_fn_name=similarity, **kwargs)
-            self.base_length = _saved_base_length(Path(model_name_or_path), len(self))
+            self.base_length = saved_base_length(Path(model_name_or_path), len(self))
         else:
             base = load_base(base_model, **kwargs)
             base_dim = base.get_embedding_dimension()
@@ -74,9 +74,9 @@ class IsotropicGaussianEncoder(SentenceTransformer):
                 device=str(base.device),
             )
             self.base_length = len(base)
-        self.freeze_base = freeze_base
-        for parameter in self.base.parameters():
-            parameter.requires_grad_(not freeze_base)
+        self._frozen = list(self)[: self.base_length] if freeze_base else self._lowest_layers(freeze_layers)
+        for module in self._frozen:
+            module.requires_grad_(False)
         self.train(self.training)
 
     @property
@@ -91,10 +91,32 @@ class IsotropicGaussianEncoder(SentenceTransformer):
 
     def train(self, mode: bool = True) -> "IsotropicGaussianEncoder":
         super().train(mode)
-        if getattr(self, "freeze_base", False):
-            for module in list(self)[: self.base_length]:
-                module.eval()
+        for module in getattr(self, "_frozen", []):
+            module.eval()
         return self
+
+    def _lowest_layers(self, count: int) -> list[nn.Module]:
+        """The transformer's first `count` layers and all that comes before them, its embeddings."""
+        if count == 0:
+            return []
+        transformer = self.transformers_model
+        wanted = getattr(self.config, "num_hidden_layers", None)
+        stacks = [
+            (name, module)
+            for name, module in (transformer.named_modules() if transformer is not None else [])
+            if isinstance(module, nn.ModuleList) and len(module) == wanted
+        ]
+        if transformer is None or not stacks or wanted is None:
+            raise RagcunError("freeze_layers needs a base that is a transformer with layers: set it to 0")
+        if count > wanted:
+            raise RagcunError(f"freeze_layers is {count}, but the base has {wanted} layers: lower it")
+        path, layers = stacks[0]
+        below = []
+        for name, module in transformer.named_children():
+            if path == name or path.startswith(f"{name}."):
+                break
+            below.append(module)
+        return [*below, *layers[:count]]
 
     def get_trainable_parameters(self) -> dict[str, list[nn.Parameter]]:
         """The parameters that training moves, by group: `base` and `projection`."""
@@ -231,17 +253,3 @@ def _isometry(rows: int, columns: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     gaussian = torch.randn(rows, columns, dtype=torch.float64, generator=generator)
     return torch.linalg.qr(gaussian).Q
-
-
-def _saved_base_length(folder: Path, modules: int) -> int:
-    """How many modules of a saved model are its base."""
-    try:
-        length = json.loads((folder / LAYOUT_FILE).read_text(encoding="utf-8"))["base_modules"]
-    except (OSError, ValueError, KeyError) as error:
-        raise RagcunError(
-            f"{folder} was not saved by IsotropicGaussianEncoder (no readable {LAYOUT_FILE}): "
-            "to put a new projection on it, give it as base_model"
-        ) from error
-    if not isinstance(length, int) or not 0 < length < modules:
-        raise RagcunError(f"{folder / LAYOUT_FILE} says base_modules = {length!r} of {modules} modules: save it anew")
-    return length

@@ -15,6 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ragcun.errors import RagcunError
 
+Dtype = Literal["float32", "bfloat16"]
+Role = Literal["query", "passage"]
+UnsupervisedPairs = Literal["crops", "inverse_cloze", "title_body"]
+ProjectionInit = Literal["base", "random"]
 Similarity = Literal["cosine", "euclidean", "dot"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
@@ -46,7 +50,9 @@ class Data(_Section):
     local: dict[Name, str]
 
     @model_validator(mode="after")
-    def _benchmarks_are_distinct(self) -> "Data":
+    def _benchmarks_have_names_of_their_own(self) -> "Data":
+        if "pairs" in self.benchmarks:
+            raise ValueError("benchmarks names one `pairs`, where the vectors of the training pairs lie: rename it")
         twice = sorted({name for name in self.benchmarks if self.benchmarks.count(name) > 1})
         if twice:
             raise ValueError(f"benchmarks lists {', '.join(twice)} more than once: list each name once")
@@ -54,14 +60,15 @@ class Data(_Section):
 
 
 class Embed(_Section):
-    dtype: Literal["float32", "bfloat16"]
+    dtype: Dtype
     batch_size: Annotated[int, Field(ge=1)]
     max_length: Annotated[int, Field(ge=1)] | None
 
 
 class Training(_Section):
-    """What every strategy of a stage shares."""
+    """A training run, but for its learning rates."""
 
+    max_pairs: Annotated[int, Field(ge=2)] | None = None
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=2)]
     negatives: Annotated[int, Field(ge=0)]
@@ -74,28 +81,75 @@ class Training(_Section):
     weight_decay: Annotated[float, Field(ge=0)]
     max_grad_norm: Annotated[float, Field(gt=0)]
     evaluations: Annotated[int, Field(ge=1)]
+    dev_queries: Annotated[int, Field(ge=1)] | None = None
+    dev_passages: Annotated[int, Field(ge=2)] | None = None
+    dtype: Dtype = "float32"
+
+
+class Pretrain(Training):
+    """Unsupervised pretraining: the pairs it makes, and its run."""
+
+    pairs: UnsupervisedPairs
+    num_pairs: Annotated[int, Field(ge=2)]
+    projection_learning_rate: Annotated[float, Field(gt=0)]
+
+
+class Live(_Section):
+    """What a run has of its own where the base trains too, and texts must be encoded in every step."""
+
+    max_pairs: Annotated[int, Field(ge=2)] | None
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=2)]
+    negatives: Annotated[int, Field(ge=0)]
+    evaluations: Annotated[int, Field(ge=1)]
+    dev_queries: Annotated[int, Field(ge=1)] | None
+    dev_passages: Annotated[int, Field(ge=2)] | None
+    dtype: Dtype
+    max_length: Annotated[int, Field(ge=1)] | None
+    forward_size: Annotated[int, Field(ge=1)]
 
 
 class Strategy(_Section):
     """What is a strategy's own."""
 
     projection_learning_rate: Annotated[float, Field(gt=0)]
+    base_learning_rate: Annotated[float, Field(gt=0)] | None = None
+    freeze_layers: Annotated[int, Field(ge=0)] = 0
 
 
 class Finetune(_Section):
     shared: Training
+    live: Live
     smart_hybrid: Strategy
+    full_finetune: Strategy
+    pretrain_finetune: Strategy
 
     def strategy(self, name: str) -> Strategy:
         """The settings of the strategy `name`."""
-        if name not in type(self).model_fields or name == "shared":
+        if name not in type(self).model_fields or name in ("shared", "live"):
             raise RagcunError(f"params.yaml has no settings finetune.{name}: add them, or name another strategy")
         found: Strategy = getattr(self, name)
         return found
 
+    def training(self, *, live: bool) -> Training:
+        """The run of a strategy: `shared`, with what `live` changes where the base trains."""
+        if not live:
+            return self.shared
+        own = self.live.model_dump(exclude={"max_length", "forward_size"})
+        # The store holds the base's vectors: it has no negatives for a base that moves.
+        return self.shared.model_copy(update={**own, "store_negatives": 0})
+
+    @model_validator(mode="after")
+    def _a_base_that_trains_has_a_rate(self) -> "Finetune":
+        for name in ("full_finetune", "pretrain_finetune"):
+            if self.strategy(name).base_learning_rate is None:
+                raise ValueError(f"{name}.base_learning_rate is missing: a base that trains needs its own")
+        return self
+
 
 class Evaluate(_Section):
-    top_k: Annotated[int, Field(ge=1)]
+    # At the deepest cut-off of ragcun.metrics, or measures would be of fewer documents than their names say.
+    top_k: Annotated[int, Field(ge=1000)]
     run_depth: Annotated[int, Field(ge=1)]
     permutations: Annotated[int, Field(ge=100)]
 
@@ -107,22 +161,25 @@ class Params(_Section):
     output_dim: Annotated[int, Field(ge=1)] | None
     similarity: Similarity
     whitening: Annotated[float, Field(ge=0, le=1)]
-    projection_init: Literal["base", "random"]
+    projection_init: ProjectionInit
     dropout: Annotated[float, Field(ge=0, lt=1)]
     ddp: Ddp
     data: Data
     embed: Embed
+    pretrain: Pretrain
     finetune: Finetune
     evaluate: Evaluate
 
     @model_validator(mode="after")
     def _negatives_were_mined(self) -> "Params":
-        wanted, mined = self.finetune.shared.negatives, self.data.mined_negatives
-        if wanted > mined:
-            raise ValueError(
-                f"finetune.shared.negatives is {wanted}, but data.mined_negatives is {mined}: "
-                "raise the second or lower the first"
-            )
+        mined = self.data.mined_negatives
+        for name in ("shared", "live"):
+            wanted = getattr(self.finetune, name).negatives
+            if wanted > mined:
+                raise ValueError(
+                    f"finetune.{name}.negatives is {wanted}, but data.mined_negatives is {mined}: "
+                    "raise the second or lower the first"
+                )
         return self
 
 

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
@@ -30,8 +30,7 @@ from tqdm import tqdm
 
 from ragcun.errors import RagcunError
 from ragcun.metrics import Run
-
-Similarity = Literal["cosine", "dot", "euclidean"]
+from ragcun.params import Similarity
 
 # Numbers in a block of candidates' vectors: on a CPU few enough to stay in its cache, elsewhere enough to keep it busy.
 _BLOCK = {"cpu": 2**18}

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from ragcun import distributed
 from ragcun.errors import RagcunError
+from ragcun.params import Role
 
 # Separate streams of random numbers for one seed.
 _ORDER, _STORE, _DIRECTIONS = 0, 1, 2
@@ -94,11 +96,24 @@ class GlobalBatches(Dataset[GlobalBatch]):
         )
 
 
+@dataclass(frozen=True)
+class Features:
+    """Texts ready for the model: its input tensors in one or more chunks, and where each row belongs.
+
+    chunks: each the input of one forward pass.
+    order: (n,) row of the concatenated chunks' embeddings for each text; shorter than the chunks where these hold a
+        row that only keeps a pass from being empty.
+    """
+
+    chunks: list[Mapping[str, Tensor]]
+    order: Tensor
+
+
 class BatchCollator:
     """Turns a global batch into this rank's share of it: features to embed, targets and masks.
 
     Args:
-        load: from text ids and their role (`query` or `passage`) to the model's features, each tensor (n, ...).
+        load: from text ids and their role (`query` or `passage`) to features.
         known_positives: the passages that are right for a query; they are masked unless they are its target.
     """
 
@@ -107,7 +122,7 @@ class BatchCollator:
 
     def __init__(
         self,
-        load: Callable[[np.ndarray, str], Mapping[str, Any]],
+        load: Callable[[np.ndarray, Role], Features],
         known_positives: Mapping[int, frozenset[int]],
     ) -> None:
         self.load = load
@@ -117,18 +132,24 @@ class BatchCollator:
         (batch,) = batches  # the loader's "rows" are whole batches, one at a time
         mine = distributed.shard(len(batch.queries))
         queries, positives = batch.queries[mine], batch.positives[mine]
+        query = self.load(queries, "query")
+        candidate = self.load(batch.candidates[distributed.shard(len(batch.candidates))], "passage")
         label = {
             "queries": len(batch.queries),
             "candidates": len(batch.candidates),
+            "query_chunks": len(query.chunks),
+            "query_order": query.order,
+            "candidate_order": candidate.order,
             "target": torch.from_numpy(np.searchsorted(batch.candidates, positives)),
             "masked": torch.from_numpy(self._masked(queries, positives, batch.candidates)),
             "seed": batch.seed,
         }
-        features = {
-            "query": self.load(queries, "query"),
-            "candidate": self.load(batch.candidates[distributed.shard(len(batch.candidates))], "passage"),
+        # The Trainer tells one forward pass's tensors from the next by their names' prefixes, in order.
+        flat = {
+            f"{place}_{key}": tensor
+            for place, chunk in enumerate([*query.chunks, *candidate.chunks])
+            for key, tensor in chunk.items()
         }
-        flat = {f"{column}_{key}": value for column, loaded in features.items() for key, value in loaded.items()}
         return {**flat, "label": label}
 
     def _masked(self, queries: np.ndarray, positives: np.ndarray, candidates: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from ragcun import distributed, retrieval
 from ragcun.files import atomic_folder
 from ragcun.isotropy import isotropy
 from ragcun.metrics import mean_scores, score_queries
-from ragcun.params import Similarity
+from ragcun.params import Role, Similarity
 
 METRIC = "ndcg@10"
 _WEIGHTS, _RECORD = "model.safetensors", "best.json"
@@ -37,7 +37,7 @@ class DevEvaluator(BaseEvaluator):
 
     def __init__(
         self,
-        vectors: Callable[[np.ndarray, str], np.ndarray],
+        vectors: Callable[[np.ndarray, Role], np.ndarray],
         positives: Mapping[int, frozenset[int]],
         passages: np.ndarray,
         similarity: Similarity,
@@ -52,7 +52,12 @@ class DevEvaluator(BaseEvaluator):
     ) -> dict[str, float]:
         passages = self.vectors(self.passages, "passage")
         hits = retrieval.search(
-            self.vectors(self.queries, "query"), passages, [str(row) for row in self.passages], 10, self.similarity
+            self.vectors(self.queries, "query"),
+            passages,
+            [str(row) for row in self.passages],
+            10,
+            self.similarity,
+            device=distributed.device(),
         )
         scores = score_queries(self.qrels, hits.to_run([str(row) for row in self.queries]), cutoffs=(10,))
         return {METRIC: mean_scores(scores)[METRIC], "isoscore": isotropy(passages)["isoscore"]}

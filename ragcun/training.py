@@ -1,11 +1,6 @@
-"""One training run: model, loss, batches and selection, through SentenceTransformerTrainer.
-
-With a frozen base the model in training is the projection alone, on rows of the store (the base's vectors of all
-texts); it shares its modules with the whole encoder, so what is trained is at once joined to its base.
-"""
+"""One training run: model, loss, batches and selection, through SentenceTransformerTrainer."""
 
 import logging
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +11,7 @@ import pandas as pd
 import torch
 from datasets import Dataset
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 from transformers import (
     PrinterCallback,
@@ -26,16 +21,17 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ragcun import distributed
 from ragcun.errors import RagcunError
 from ragcun.losses import RetrievalLoss
-from ragcun.model import Head, IsotropicGaussianEncoder
 from ragcun.pairs import PreparedPairs
-from ragcun.params import Similarity, Strategy, Training
+from ragcun.params import Similarity, Training
 from ragcun.sampling import BatchCollator, GlobalBatches
 from ragcun.selection import METRIC, BestCheckpoint, DevEvaluator
+from ragcun.trainee import Trainee
 
 logger = logging.getLogger(__name__)
 
@@ -57,65 +53,88 @@ class TrainingResult:
     best_score: float
 
 
-def train_frozen(
-    encoder: IsotropicGaussianEncoder,
+def train(
+    trainee: Trainee,
     pairs: PreparedPairs,
-    store: np.ndarray,
     *,
-    shared: Training,
-    strategy: Strategy,
+    similarity: Similarity,
+    settings: Training,
+    rates: Mapping[str, float],
     seed: int,
     work: Path,
 ) -> TrainingResult:
-    """Train the projection of `encoder` in place, from the base's vectors of all texts.
+    """Train a model in place on the training pairs, and leave it with the best of its weights on the dev pairs.
 
     Args:
-        encoder: with a frozen base.
-        pairs: texts, training pairs and dev pairs.
-        store: (texts, d), the base's vectors by text id.
+        rates: peak learning rates by group, `projection` and, where the base trains, `base`.
         work: a folder outside the outputs for checkpoints; a run that was interrupted goes on from the last one
-            there; removed on success.
+            there. It is left for the caller to remove, once the model is saved.
 
     Raises:
         RagcunError: the batch is larger than the data, or the loss is not finite.
     """
-    head = Head.of(encoder)
-    train = pairs.train
-    batches = GlobalBatches(
-        train["query"].to_numpy(),
-        train["positive"].to_numpy(),
-        [np.asarray(negatives) for negatives in train["negatives"]],
-        batch_size=shared.batch_size,
-        epochs=shared.epochs,
-        seed=seed,
-        hard=shared.negatives,
-        store=pairs.train_passage_ids,
-        store_negatives=shared.store_negatives,
-    )
-
-    def load(ids: np.ndarray, role: str) -> Mapping[str, Tensor]:
-        return {"sentence_embedding": torch.from_numpy(np.array(store[ids]))}
-
-    similarity: Similarity = encoder.similarity_fn_name  # type: ignore[assignment]
-    dev = {int(query): pairs.known_positives[int(query)] for query in pairs.dev["query"].unique()}
-    evaluator = DevEvaluator(lambda ids, role: head.project(store[ids]), dev, pairs.passage_ids, similarity)
     loss = RetrievalLoss(
-        head,
+        trainee.model,
         similarity=similarity,
-        temperature=shared.temperature,
-        isotropy_weight=shared.isotropy_weight,
-        isotropy_directions=shared.isotropy_directions,
+        temperature=settings.temperature,
+        isotropy_weight=settings.isotropy_weight,
+        isotropy_directions=settings.isotropy_directions,
     )
+    batches = plan_batches(pairs, settings, seed)
     trainer = Trainer(
-        model=head,
-        args=training_arguments(shared, steps=len(batches), seed=seed, work=work),
+        model=trainee.model,
+        args=training_arguments(settings, steps=len(batches), seed=seed, work=work),
         batches=batches,
-        groups=[Group("projection", r"^model\.\d+\.", list(head.parameters()), strategy.projection_learning_rate)],
+        groups=parameter_groups(trainee, rates),
         loss=loss,
-        evaluator=evaluator,
-        data_collator=BatchCollator(load, pairs.known_positives),
+        evaluator=dev_evaluator(trainee, pairs, similarity, settings, seed),
+        data_collator=BatchCollator(trainee.load, pairs.known_positives),
     )
     return trainer.run()
+
+
+def plan_batches(pairs: PreparedPairs, settings: Training, seed: int) -> GlobalBatches:
+    """The run's batches, of all training pairs or of as many as the settings bound them to, drawn by the seed."""
+    frame = pairs.train
+    if settings.max_pairs is not None and settings.max_pairs < len(frame):
+        frame = frame.iloc[np.sort(np.random.default_rng(seed).permutation(len(frame))[: settings.max_pairs])]
+    return GlobalBatches(
+        frame["query"].to_numpy(),
+        frame["positive"].to_numpy(),
+        [np.asarray(negatives) for negatives in frame["negatives"]],
+        batch_size=settings.batch_size,
+        epochs=settings.epochs,
+        seed=seed,
+        hard=settings.negatives,
+        store=pairs.train_passage_ids,
+        store_negatives=settings.store_negatives,
+    )
+
+
+def dev_evaluator(
+    trainee: Trainee, pairs: PreparedPairs, similarity: Similarity, settings: Training, seed: int
+) -> DevEvaluator:
+    """Dev queries over all passages; or, where the settings bound them, a seeded part of both with all its answers."""
+    random = np.random.default_rng(seed)
+    queries = np.sort(random.permutation(pairs.dev["query"].unique())[: settings.dev_queries])
+    positives = {int(query): pairs.known_positives[int(query)] for query in queries}
+    answers = np.unique([passage for known in positives.values() for passage in known])
+    others = random.permutation(np.setdiff1d(pairs.passage_ids, answers))
+    if settings.dev_passages is not None:
+        others = others[: max(0, settings.dev_passages - len(answers))]
+    return DevEvaluator(trainee.vectors, positives, np.sort(np.concatenate([answers, others])), similarity)
+
+
+def parameter_groups(trainee: Trainee, rates: Mapping[str, float]) -> list["Group"]:
+    """The model's trainable parameters as the groups `base` (where it trains) and `projection`."""
+    positions = {"base": range(trainee.base_length), "projection": range(trainee.base_length, len(trainee.model))}
+    groups = []
+    for name, places in positions.items():
+        parameters = [p for place in places for p in trainee.model[place].parameters() if p.requires_grad]
+        if parameters:
+            pattern = rf"^model\.({'|'.join(map(str, places))})\."
+            groups.append(Group(name, pattern, parameters, rates[name]))
+    return groups
 
 
 @dataclass(frozen=True)
@@ -168,21 +187,24 @@ class LearningRates(TrainerCallback):
 
 
 def _rates(optimizer: torch.optim.Optimizer) -> dict[int, float]:
-    return {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+    # A pattern matches a group's frozen parameters too; the optimizer passes over them.
+    return {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"] if p.requires_grad}
 
 
-def training_arguments(shared: Training, *, steps: int, seed: int, work: Path) -> SentenceTransformerTrainingArguments:
+def training_arguments(
+    settings: Training, *, steps: int, seed: int, work: Path
+) -> SentenceTransformerTrainingArguments:
     """The Trainer's arguments: evaluations and checkpoints at even distances, nothing that it would do by itself."""
-    every = max(1, -(-steps // shared.evaluations))
+    every = max(1, -(-steps // settings.evaluations))
     return SentenceTransformerTrainingArguments(
         output_dir=str(work),
         max_steps=steps,
         # Only told to loggers: the batches are ours, and global.
-        per_device_train_batch_size=-(-shared.batch_size // distributed.world_size()),
-        lr_scheduler_type=SCHEDULES[shared.schedule],
-        warmup_steps=round(shared.warmup_ratio * steps),
-        weight_decay=shared.weight_decay,
-        max_grad_norm=shared.max_grad_norm,
+        per_device_train_batch_size=-(-settings.batch_size // distributed.world_size()),
+        lr_scheduler_type=SCHEDULES[settings.schedule],
+        warmup_steps=round(settings.warmup_ratio * steps),
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
         eval_strategy="steps",
         eval_steps=every,
         logging_strategy="steps",
@@ -193,6 +215,7 @@ def training_arguments(shared: Training, *, steps: int, seed: int, work: Path) -
         save_total_limit=2,
         seed=seed,
         data_seed=seed,
+        bf16=settings.dtype == "bfloat16",
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
         # The library would set it, with a warning. It has no effect: the loader is ours and drops nothing.
@@ -202,6 +225,12 @@ def training_arguments(shared: Training, *, steps: int, seed: int, work: Path) -
         report_to="none",
         disable_tqdm=not distributed.is_main(),
     )
+
+
+def last_whole_checkpoint(work: Path) -> str | None:
+    """The newest checkpoint that was written to its end: the Trainer's state is the last of its files."""
+    whole = [path.parent for path in work.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{TRAINER_STATE_NAME}")]
+    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
 
 
 class Trainer(SentenceTransformerTrainer):
@@ -224,7 +253,7 @@ class Trainer(SentenceTransformerTrainer):
         """Train, resuming what was interrupted, and leave the model with its best weights."""
         self.create_optimizer()
         self.rates.check(self.optimizer)
-        checkpoint = get_last_checkpoint(str(self.work)) if self.work.is_dir() else None
+        checkpoint = last_whole_checkpoint(self.work) if self.best.record() else None
         distributed.barrier()
         # The model as it begins is a candidate too.
         self.args.eval_on_start = checkpoint is None
@@ -232,8 +261,6 @@ class Trainer(SentenceTransformerTrainer):
             logger.info("resuming from %s", checkpoint)
         self.train(resume_from_checkpoint=checkpoint)
         record = self.best.restore()
-        if distributed.is_main():
-            shutil.rmtree(self.work)
         return TrainingResult(self._curve(), record["step"], record["score"])
 
     def get_train_dataloader(self) -> DataLoader:

@@ -19,9 +19,7 @@ def main() -> None:
     settings = load_params().embed
     with distributed.process_group():
         model = load_base("models/base", device=str(distributed.device()))
-        encoder = TextEncoder(
-            model, dtype=settings.dtype, batch_size=settings.batch_size, max_length=settings.max_length
-        )
+        encoder = TextEncoder.of(model, settings)
         benchmark = read_benchmark(Path("data/benchmarks", name))
         lists = {
             "corpus": Texts.of(benchmark.doc_texts, "passage"),

@@ -5,7 +5,7 @@ from pathlib import Path
 from ragcun import distributed
 from ragcun.base import load_base
 from ragcun.embeddings import TextEncoder, Texts, write_embeddings
-from ragcun.pairs import read_pairs
+from ragcun.pairs import read_texts
 from ragcun.params import load_params
 from stages import run_stage
 
@@ -14,10 +14,8 @@ def main() -> None:
     settings = load_params().embed
     with distributed.process_group():
         model = load_base("models/base", device=str(distributed.device()))
-        encoder = TextEncoder(
-            model, dtype=settings.dtype, batch_size=settings.batch_size, max_length=settings.max_length
-        )
-        texts = read_pairs(Path("data/pairs")).texts
+        encoder = TextEncoder.of(model, settings)
+        texts = read_texts(Path("data/pairs"))
         lists = {"texts": Texts(texts["text"].tolist(), texts["role"].tolist())}
         write_embeddings(Path("data/embeddings/pairs"), encoder, lists)
 

@@ -1,14 +1,14 @@
 """An initial model, data/pairs and the store → models/STRATEGY, metrics/curves/STRATEGY.tsv.
 
-Usage: torchrun -m stages.finetune STRATEGY --init models/base
+Usage: torchrun -m stages.finetune STRATEGY --init models/base --freeze-base true
 """
 
 import argparse
 from pathlib import Path
 
 from ragcun import distributed
-from ragcun.finetuning import finetune
 from ragcun.params import load_params
+from ragcun.runs import execute, finetune_run
 from stages import run_stage
 
 
@@ -16,12 +16,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("strategy")
     parser.add_argument("--init", type=Path, required=True)
+    parser.add_argument("--freeze-base", choices=["true", "false"], required=True)
     arguments = parser.parse_args()
+    params = load_params()
     with distributed.process_group():
-        finetune(
-            load_params(),
-            arguments.strategy,
-            init=arguments.init,
+        execute(
+            finetune_run(params, arguments.strategy, arguments.init, freeze_base=arguments.freeze_base == "true"),
+            params,
             pairs_folder=Path("data/pairs"),
             store_folder=Path("data/embeddings/pairs"),
             model_folder=Path("models", arguments.strategy),

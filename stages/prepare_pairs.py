@@ -19,7 +19,7 @@ def main() -> None:
         read_pairs(Path("data/raw/pairs")),
         mined_negatives=load_params().data.mined_negatives,
     )
-    write_pairs(prepared, Path("data/pairs"))
+    write_pairs(Path("data/pairs"), prepared)
     logger.info("prepared: %s", json.dumps(prepared.report))
 
 

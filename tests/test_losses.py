@@ -1,6 +1,7 @@
 """The objective: known answers, plain twins, and the same value and gradients on any number of processes (C5)."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from ragcun.losses import (
     sigreg,
 )
 from ragcun.model import build_projection
-from ragcun.sampling import BatchCollator, GlobalBatches
+from ragcun.sampling import BatchCollator, Features, GlobalBatches
 from tests.processes import run_in_processes
 
 # Of the reference implementation of LeJEPA: its statistic, scaled by N, of one-dimensional samples.
@@ -134,6 +135,22 @@ def planned(case: dict[str, Any]) -> tuple[GlobalBatches, dict[int, frozenset[in
     return batches, {query: frozenset(ids) for query, ids in known.items()}
 
 
+def loader(store: Tensor, chunk: int = TEXTS) -> Callable[[np.ndarray, str], Features]:
+    """Rows of a store as features, in chunks of reversed order: the order must be undone."""
+
+    def load(ids: np.ndarray, role: str) -> Features:
+        rows = store[torch.from_numpy(ids).flip(0)]
+        chunks = [{"sentence_embedding": part} for part in (rows.split(chunk) if len(rows) else [rows])]
+        return Features(chunks, torch.arange(len(ids)).flip(0))
+
+    return load
+
+
+def chunks_of(inputs: dict[str, Any]) -> list[dict[str, Tensor]]:
+    count = sum(key.endswith("_sentence_embedding") for key in inputs)
+    return [{"sentence_embedding": inputs[f"{place}_sentence_embedding"]} for place in range(count)]
+
+
 def value_and_gradients(name: str, dtype: torch.dtype) -> dict[str, Tensor]:
     """The global loss and every gradient of a case, on however many processes this runs, through the real wrapper."""
     torch.manual_seed(0)
@@ -144,8 +161,7 @@ def value_and_gradients(name: str, dtype: torch.dtype) -> dict[str, Tensor]:
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)).to(dtype))
     batches, known = planned(case)
-    collator = BatchCollator(lambda ids, role: {"sentence_embedding": store[torch.from_numpy(ids)]}, known)
-    inputs = collator([batches[case.get("step", 0)]])
+    inputs = BatchCollator(loader(store), known)([batches[case.get("step", 0)]])
     wrapped: nn.Module = DistributedDataParallel(model) if distributed.world_size() > 1 else model
     loss = RetrievalLoss(
         model,
@@ -155,8 +171,7 @@ def value_and_gradients(name: str, dtype: torch.dtype) -> dict[str, Tensor]:
         isotropy_directions=16,
     )
     loss.model = wrapped  # type: ignore[assignment]
-    features = [{"sentence_embedding": inputs[f"{column}_sentence_embedding"]} for column in ("query", "candidate")]
-    total = torch.stack(list(loss(features, inputs["label"]).values())).sum()
+    total = torch.stack(list(loss(chunks_of(inputs), inputs["label"]).values())).sum()
     total.backward()
     value = distributed.sum_over_ranks(total.detach()) / distributed.world_size()
     gradients = {key: parameter.grad for key, parameter in model.named_parameters() if parameter.grad is not None}
@@ -184,8 +199,7 @@ def test_the_batch_loss_is_its_plain_definition() -> None:
     batches, known = planned(case)
     batch = batches[0]
     vectors = torch.randn(TEXTS, DIM, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    collator = BatchCollator(lambda ids, role: {"sentence_embedding": vectors[torch.from_numpy(ids)]}, known)
-    inputs = collator([batch])
+    inputs = BatchCollator(loader(vectors, chunk=7), known)([batch])
     loss = RetrievalLoss(
         nn.Identity(),  # type: ignore[arg-type]
         similarity="euclidean",
@@ -193,7 +207,6 @@ def test_the_batch_loss_is_its_plain_definition() -> None:
         isotropy_weight=0.0,
         isotropy_directions=1,
     )
-    features = [{"sentence_embedding": inputs[f"{column}_sentence_embedding"]} for column in ("query", "candidate")]
     total, masked = 0.0, 0
     for query, positive in zip(batch.queries.tolist(), batch.positives.tolist(), strict=True):
         terms = {}
@@ -204,4 +217,4 @@ def test_the_batch_loss_is_its_plain_definition() -> None:
             terms[candidate] = math.exp(-(vectors[query] - vectors[candidate]).square().sum() / (2 * DIM * 0.1))
         total -= math.log(terms[positive] / sum(terms.values())) / len(batch.queries)
     assert masked > 0, "vacuous"
-    assert loss(features, inputs["label"])["contrastive"].item() == pytest.approx(total, rel=1e-9)
+    assert loss(chunks_of(inputs), inputs["label"])["contrastive"].item() == pytest.approx(total, rel=1e-9)

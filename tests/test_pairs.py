@@ -30,6 +30,7 @@ def pairs() -> PreparedPairs:
                 "text": texts,
                 "role": ["passage"] * 4 + ["query"] * 4,
                 "split": ["train", "train", "train", "dev", "train", "train", "train", "dev"],
+                "task": "finetune",
             }
         ),
         train=frame((4, 0, [1, 2]), (5, 1, []), (6, 2, [0])),
@@ -39,7 +40,7 @@ def pairs() -> PreparedPairs:
 
 
 def test_what_is_written_is_read_back_equal(tmp_path: Path, pairs: PreparedPairs) -> None:
-    write_pairs(pairs, tmp_path / "pairs")
+    write_pairs(tmp_path / "pairs", pairs)
     back = read_pairs(tmp_path / "pairs")
     pd.testing.assert_frame_equal(back.texts, pairs.texts)
     for written, read in ((pairs.train, back.train), (pairs.dev, back.dev)):
@@ -51,7 +52,7 @@ def test_what_is_written_is_read_back_equal(tmp_path: Path, pairs: PreparedPairs
 
 def test_writing_twice_gives_the_same_bytes(tmp_path: Path, pairs: PreparedPairs) -> None:
     for name in ("a", "b"):
-        write_pairs(pairs, tmp_path / name)
+        write_pairs(tmp_path / name, pairs)
     files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file())
     assert len(files) == 4
     assert all(sha256_file(tmp_path / "a" / path) == sha256_file(tmp_path / "b" / path) for path in files)
@@ -78,7 +79,7 @@ def test_a_query_reads_the_same_whatever_its_case_and_the_space_around_it() -> N
 
 
 def test_missing_files_say_what_to_run(tmp_path: Path, pairs: PreparedPairs) -> None:
-    write_pairs(pairs, tmp_path / "pairs")
+    write_pairs(tmp_path / "pairs", pairs)
     (tmp_path / "pairs" / "finetune" / "dev.parquet").unlink()
     with pytest.raises(RagcunError, match="run `dvc repro prepare_pairs`"):
         read_pairs(tmp_path / "pairs")
@@ -87,5 +88,5 @@ def test_missing_files_say_what_to_run(tmp_path: Path, pairs: PreparedPairs) -> 
 def test_pairs_that_cannot_be_written_whole_are_not_written(tmp_path: Path, pairs: PreparedPairs) -> None:
     broken = PreparedPairs(pairs.texts, pairs.train, pairs.dev.drop(columns="positive"), pairs.report)
     with pytest.raises(KeyError, match="positive"):
-        write_pairs(broken, tmp_path / "pairs")
+        write_pairs(tmp_path / "pairs", broken)
     assert list(tmp_path.iterdir()) == []

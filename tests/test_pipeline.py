@@ -87,6 +87,7 @@ def ran(output: str) -> set[str]:
 
 
 STRATEGIES = {"smart_hybrid"}
+DENSE = {"base", *STRATEGIES}
 
 
 def consequences(*strategies: str) -> set[str]:
@@ -156,7 +157,7 @@ def fresh(project: Project) -> Iterator[Project]:
 
 def test_the_chain_runs_from_nothing_to_the_comparison(project: Project) -> None:
     table = pd.read_csv(project.folder / "metrics/comparison.csv")
-    assert set(table["model"]) == {"bm25", "base", *STRATEGIES}
+    assert set(table["model"]) == {"bm25", *DENSE}
     for model in table["model"].unique():
         row = table[(table["model"] == model) & (table["split"] == "test")].iloc[0]
         assert row["ndcg@10"] == pytest.approx(project.metric(model)["ndcg@10"], abs=1e-6)
@@ -199,19 +200,20 @@ def test_nothing_that_the_pairs_test_asks_for_is_in_the_pairs(project: Project) 
 
 
 TRAININGS = {f"finetune@{name}" for name in STRATEGIES}
-EVALUATIONS = {f"evaluate@{model}-tiny" for model in ("base", *STRATEGIES)}
+EVALUATIONS = {f"evaluate@{model}-tiny" for model in DENSE}
 
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
         ({"finetune__smart_hybrid__projection_learning_rate": 0.5}, {"finetune@smart_hybrid"}),
+        ({"finetune__full_finetune__base_learning_rate": 0.5}, set()),
         ({"whitening": 0.1}, TRAININGS),
         ({"finetune__shared__temperature": 0.5}, TRAININGS),
         ({"freeze_base": False}, set()),
         ({"data__mined_negatives": 3}, {"prepare_pairs"}),
         ({"evaluate__permutations": 101}, {"compare"}),
-        ({"evaluate__top_k": 7}, {"evaluate_bm25@tiny"} | EVALUATIONS),
+        ({"evaluate__top_k": 1001}, {"evaluate_bm25@tiny"} | EVALUATIONS),
     ],
 )
 def test_a_param_makes_stale_what_it_decides(fresh: Project, changes: dict[str, Any], expected: set[str]) -> None:
@@ -261,12 +263,28 @@ def test_a_folder_of_ones_own_is_evaluated_and_nothing_is_retrained(fresh: Proje
     setting = ["-S", f"+data.local.mine={tmp_path / 'mine'}", "-S", "data.benchmarks=[tiny,mine]"]
     stages = ran(fresh.run("dvc", "exp", "run", *setting))
     new = {"download_benchmark@mine", "embed_benchmark@mine", "evaluate_bm25@mine", "compare"}
-    new |= {f"evaluate@{model}-mine" for model in ("base", *STRATEGIES)}
+    new |= {f"evaluate@{model}-mine" for model in DENSE}
     assert new <= stages
     # data.local is a param of every benchmark's download: it runs again, and its output is the same.
     assert stages - new <= {"download_benchmark@tiny"}
     table = pd.read_csv(fresh.folder / "metrics/comparison.csv")
     assert set(table["benchmark"]) == {"tiny", "mine"}
+
+
+def test_a_clone_that_pulls_has_nothing_to_do(project: Project, tmp_path: Path) -> None:
+    remote = ("dvc", "remote", "add", "--local", "--default", "shared", str(tmp_path / "remote"))
+    project.run(*remote)
+    project.run("dvc", "push")
+    project.run("git", "clone", "--quiet", str(project.folder), str(tmp_path / "clone"))
+    clone = Project(tmp_path / "clone", tmp_path / "cache")
+    clone.run(*remote)
+    assert not (clone.folder / "models").exists()
+    clone.run("dvc", "pull")
+    output = clone.run("dvc", "repro")
+    assert not ran(output)
+    assert "Data and pipelines are up to date" in output
+    assert (clone.folder / "models/smart_hybrid/modules.json").is_file()
+    project.run("dvc", "remote", "remove", "--local", "shared")
 
 
 @pytest.mark.parametrize(

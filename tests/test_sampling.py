@@ -7,9 +7,13 @@ import pytest
 import torch
 
 from ragcun.errors import RagcunError
-from ragcun.sampling import BatchCollator, GlobalBatches
+from ragcun.sampling import BatchCollator, Features, GlobalBatches
 
 PAIRS = 23
+
+
+def by_id(ids: np.ndarray, role: str) -> Features:
+    return Features([{"ids": torch.from_numpy(ids)}], torch.arange(len(ids)))
 
 
 def batches(**changes: Any) -> GlobalBatches:
@@ -72,9 +76,9 @@ def test_there_is_no_step_past_the_end() -> None:
 def test_every_known_positive_but_the_target_is_masked() -> None:
     plan = batches(batch_size=PAIRS, hard=3)
     known = {query: frozenset({50 + query, 50 + (query + 1) % PAIRS, 90}) for query in range(PAIRS)}
-    inputs = BatchCollator(lambda ids, role: {"ids": torch.from_numpy(ids)}, known)([plan[0]])
+    inputs = BatchCollator(by_id, known)([plan[0]])
     label, candidates = inputs["label"], plan[0].candidates
-    for row, query in enumerate(inputs["query_ids"].tolist()):
+    for row, query in enumerate(inputs["0_ids"].tolist()):
         assert candidates[label["target"][row]] == 50 + query
         masked = set(candidates[label["masked"][row].numpy()].tolist())
         assert masked == {50 + (query + 1) % PAIRS, 90}
@@ -83,7 +87,7 @@ def test_every_known_positive_but_the_target_is_masked() -> None:
 @pytest.mark.parametrize("world_size", [2, 3, 7])
 def test_the_shards_make_up_the_batch(world_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = batches(hard=3, store_negatives=6)
-    collator = BatchCollator(lambda ids, role: {"ids": torch.from_numpy(ids)}, {})
+    collator = BatchCollator(by_id, {})
     for step in (0, 4):
         whole = collator([plan[step]])
         monkeypatch.setenv("WORLD_SIZE", str(world_size))
@@ -93,7 +97,7 @@ def test_the_shards_make_up_the_batch(world_size: int, monkeypatch: pytest.Monke
             parts.append(collator([plan[step]]))
         monkeypatch.delenv("WORLD_SIZE")
         monkeypatch.delenv("RANK")
-        for column in ("query_ids", "candidate_ids"):
+        for column in ("0_ids", "1_ids"):
             assert torch.equal(torch.cat([part[column] for part in parts]), whole[column])
         assert torch.equal(torch.cat([part["label"]["target"] for part in parts]), whole["label"]["target"])
         assert torch.equal(torch.cat([part["label"]["masked"] for part in parts]), whole["label"]["masked"])

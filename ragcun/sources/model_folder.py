@@ -16,6 +16,8 @@ LEFT_OUT = ("onnx/*", "*/onnx/*", "openvino/*", "*/openvino/*", "checkpoint-*/*"
 
 # The kinds of module that hold weights, by the last part of their type in modules.json.
 _WITH_WEIGHTS = ("Transformer", "Dense", "LayerNorm", "StaticEmbedding")
+# Files that hold a tokenizer's vocabulary; one of them is enough.
+_TOKENIZER = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.tiktoken")
 
 
 def is_taken(path: PurePosixPath) -> bool:
@@ -47,6 +49,9 @@ def check_model_folder(folder: Path, *, origin: str) -> None:
                 f"{origin} has no safetensors weights for its module {module['path'] or '.'!r} ({kind}); ragcun reads no "
                 "pickled weights. Convert it where you trust it: SentenceTransformer(MODEL).save(FOLDER)"
             )
+        # Without its files transformers would make an empty tokenizer, to which every word is unknown.
+        if kind == "Transformer" and not any(any((folder / module["path"]).glob(name)) for name in _TOKENIZER):
+            raise RagcunError(f"{origin} has no tokenizer ({', '.join(_TOKENIZER)}); get the model anew")
 
 
 def _is_module(module: object) -> bool:

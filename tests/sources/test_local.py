@@ -51,6 +51,7 @@ def test_home_is_expanded(model: Path, target: Path, tmp_path: Path, monkeypatch
         ({"modules.json": b'[{"type": "x.Transformer"}]'}, r"modules\.json does not list modules"),
         ({"modules.json": b'[{"type": "x.Transformer", "path": "../other"}]'}, r"modules\.json does not list modules"),
         ({"modules.json": b'[{"type": "x.Transformer", "path": "/etc"}]'}, r"modules\.json does not list modules"),
+        ({"modules.json": b'[{"type": "x.Transformer", "path": ""}]'}, r"has no tokenizer"),
     ],
 )
 def test_a_folder_that_is_no_sentence_transformer_is_an_error_and_nothing_is_copied(

@@ -1,0 +1,101 @@
+"""The two shapes of the same model in training: on rows of the store, or live on texts.
+
+With a frozen base the projection alone trains, on the base's stored vectors of all texts; it shares its modules with
+the whole encoder, so what is trained is at once joined to its base. With a base that trains, texts are tokenized and go
+through the whole model, in chunks of like length, so that little is spent on padding.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+from torch import Tensor
+
+from ragcun.embeddings import encode, take
+from ragcun.model import Head, IsotropicGaussianEncoder
+from ragcun.params import Dtype, Role
+from ragcun.sampling import Features
+
+
+class Trainee(Protocol):
+    """What a training run needs of a model."""
+
+    # What the Trainer trains; its first `base_length` modules are the base, which may be none.
+    model: SentenceTransformer
+    base_length: int
+
+    def load(self, ids: np.ndarray, role: Role) -> Features:
+        """Texts by id as input of the model."""
+
+    def vectors(self, ids: np.ndarray, role: Role) -> np.ndarray:
+        """Texts by id as embeddings, (n, D) float32, with the weights of now."""
+
+
+class FrozenTrainee:
+    """The projection of an encoder, over the base's vectors.
+
+    Args:
+        store: (texts, d), by text id; may be memory-mapped.
+    """
+
+    base_length = 0
+
+    def __init__(self, encoder: IsotropicGaussianEncoder, store: np.ndarray) -> None:
+        self.head = Head.of(encoder)
+        self.model: SentenceTransformer = self.head
+        self.store = store
+
+    def load(self, ids: np.ndarray, role: Role) -> Features:
+        rows = torch.from_numpy(np.array(self.store[ids]))
+        return Features([{"sentence_embedding": rows}], torch.arange(len(ids)))
+
+    def vectors(self, ids: np.ndarray, role: Role) -> np.ndarray:
+        return self.head.project(take(self.store, ids))
+
+
+class LiveTrainee:
+    """A whole encoder, over texts.
+
+    Args:
+        encoder: its base trains, or some of its layers do; it reads as many tokens as its `max_seq_length` says.
+        texts: by text id.
+        chunk: texts in one forward pass.
+        dtype: of the forward passes that score the dev queries: float32, or bfloat16 for autocast.
+    """
+
+    def __init__(self, encoder: IsotropicGaussianEncoder, texts: Sequence[str], *, chunk: int, dtype: Dtype) -> None:
+        self.model: SentenceTransformer = encoder
+        self.base_length = encoder.base_length
+        self.encoder, self.texts, self.chunk, self.dtype = encoder, texts, chunk, dtype
+
+    def load(self, ids: np.ndarray, role: Role) -> Features:
+        # A pass without rows would leave this rank without gradients, and the others waiting for them.
+        rows: list[int] = ids.tolist() or [0]
+        by_length = sorted(range(len(rows)), key=lambda place: len(self.texts[rows[place]]))
+        order = torch.empty(len(rows), dtype=torch.long)
+        order[torch.tensor(by_length)] = torch.arange(len(rows))
+        prompt = prompt_of(self.encoder, role)
+        chunks: list[Mapping[str, Tensor]] = [
+            self.encoder.preprocess(
+                [self.texts[rows[place]] for place in by_length[at : at + self.chunk]], prompt=prompt
+            )
+            for at in range(0, len(rows), self.chunk)
+        ]
+        return Features(chunks, order[: len(ids)])
+
+    def vectors(self, ids: np.ndarray, role: Role) -> np.ndarray:
+        training = self.encoder.training
+        encoded = encode(self.encoder, [self.texts[row] for row in ids], role, dtype=self.dtype, batch_size=self.chunk)
+        self.encoder.train(training)
+        return encoded
+
+
+def prompt_of(model: SentenceTransformer, role: Role) -> str | None:
+    """The prompt that `encode_query` or `encode_document` would put before a text."""
+    names = ("query",) if role == "query" else ("document", "passage", "corpus")
+    for name in (*names, model.default_prompt_name):
+        if name is not None and name in model.prompts:
+            return model.prompts[name]
+    return None

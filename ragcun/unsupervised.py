@@ -1,0 +1,132 @@
+"""Training pairs made from passages alone, without any label.
+
+crops         two spans of one passage, each cut independently (Izacard et al. 2022, arXiv 2112.09118)
+inverse_cloze a sentence asks for the rest of its passage (Lee et al. 2019, arXiv 1906.00300)
+title_body    the title asks for the body
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ragcun.errors import RagcunError
+from ragcun.pairs import PreparedPairs
+from ragcun.params import UnsupervisedPairs
+from ragcun.raw import Passage, Split, document_text
+
+# A crop is a tenth to a half of its passage's words.
+_SHORTEST_CROP, _LONGEST_CROP = 0.1, 0.5
+# How often the sentence stays in the passage that it asks for, so that a word in common still counts (Lee et al.).
+_SENTENCE_STAYS = 0.1
+_DEV_SHARE = 0.05
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+
+TextPair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class UnsupervisedPair:
+    """A query, the text that answers it, and its split: all pairs of one passage are in one split."""
+
+    split: Split
+    query: str
+    positive: str
+
+
+def make_pairs(passages: Sequence[Passage], kind: UnsupervisedPairs, count: int, seed: int) -> list[UnsupervisedPair]:
+    """Make `count` pairs, a pair from each passage in a seeded order, and around again.
+
+    Passages that cannot make a pair (one word, one sentence, no title) are passed over. A twentieth of the passages
+    gives the dev pairs.
+
+    Raises:
+        RagcunError: no passage can make a pair of this kind, or too few to have a dev split.
+    """
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(passages)).tolist()
+    dev = set(order[: round(len(order) * _DEV_SHARE)])
+    pairs: list[UnsupervisedPair] = []
+    while order and len(pairs) < count:
+        usable = []
+        for row in order[: count - len(pairs)]:
+            pair = _KINDS[kind](passages[row], random)
+            if pair is not None:
+                pairs.append(UnsupervisedPair("dev" if row in dev else "train", *pair))
+                usable.append(row)
+        # Titles and bodies are the same the second time.
+        order = [] if kind == "title_body" else usable
+    splits = {pair.split for pair in pairs}
+    if splits != {"train", "dev"}:
+        raise RagcunError(
+            f"pretrain.pairs: {kind} made {len(pairs)} pairs from {len(passages)} passages, too few for a train and a "
+            "dev split: choose another kind, or raise pretrain.num_pairs or the number of passages"
+        )
+    return pairs
+
+
+def pretraining_pairs(
+    finetune: PreparedPairs, passages: Iterable[Passage], kind: UnsupervisedPairs, count: int, seed: int
+) -> PreparedPairs:
+    """The pairs of pretraining, from those passages that fine-tuning may train on, and their texts after its texts.
+
+    Raises:
+        RagcunError: as `make_pairs`.
+    """
+    allowed = set(finetune.texts["text"].iloc[finetune.train_passage_ids])
+    usable = [passage for passage in passages if document_text(passage.title, passage.text) in allowed]
+    pairs = make_pairs(usable, kind, count, seed)
+    rows: dict[tuple[str, str, str], int] = {}
+    for pair in pairs:
+        for key in ((pair.query, "query", pair.split), (pair.positive, "passage", pair.split)):
+            rows.setdefault(key, len(finetune.texts) + len(rows))
+    new = pd.DataFrame([(*key, "pretrain") for key in rows], columns=["text", "role", "split", "task"])
+    frames = {}
+    for split in ("train", "dev"):
+        chosen = dict.fromkeys(
+            (rows[pair.query, "query", split], rows[pair.positive, "passage", split])
+            for pair in pairs
+            if pair.split == split
+        )
+        frame = pd.DataFrame(list(chosen), columns=["query", "positive"], dtype=np.int64)
+        frame["negatives"] = pd.Series([np.empty(0, dtype=np.int64)] * len(frame), dtype=object)
+        frames[split] = frame
+    report = {"kind": kind, "passages": len(usable), **{split: len(frame) for split, frame in frames.items()}}
+    texts = pd.concat([finetune.texts, new.astype("str")], ignore_index=True)
+    return PreparedPairs(texts, frames["train"], frames["dev"], report, task="pretrain")
+
+
+def _crops(passage: Passage, random: np.random.Generator) -> TextPair | None:
+    words = passage.text.split()
+    if len(words) < 2:
+        return None
+    return _crop(words, random), _crop(words, random)
+
+
+def _crop(words: list[str], random: np.random.Generator) -> str:
+    length = max(1, round(len(words) * random.uniform(_SHORTEST_CROP, _LONGEST_CROP)))
+    start = int(random.integers(0, len(words) - length + 1))
+    return " ".join(words[start : start + length])
+
+
+def _inverse_cloze(passage: Passage, random: np.random.Generator) -> TextPair | None:
+    sentences = _SENTENCE_END.split(passage.text.strip())
+    if len(sentences) < 2:
+        return None
+    place = int(random.integers(len(sentences)))
+    rest = sentences if random.random() < _SENTENCE_STAYS else sentences[:place] + sentences[place + 1 :]
+    return sentences[place], " ".join(rest)
+
+
+def _title_body(passage: Passage, random: np.random.Generator) -> TextPair | None:
+    title, body = passage.title.strip(), passage.text.strip()
+    return (title, body) if title and body else None
+
+
+_KINDS: dict[UnsupervisedPairs, Callable[[Passage, np.random.Generator], TextPair | None]] = {
+    "crops": _crops,
+    "inverse_cloze": _inverse_cloze,
+    "title_body": _title_body,
+}

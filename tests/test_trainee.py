@@ -1,0 +1,165 @@
+"""The two shapes of a model train alike; chunks by length change nothing; prompts are those of encoding."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ragcun.embeddings import encode
+from ragcun.losses import RetrievalLoss
+from ragcun.model import IsotropicGaussianEncoder
+from ragcun.pairs import PreparedPairs
+from ragcun.params import Training
+from ragcun.trainee import FrozenTrainee, LiveTrainee, Trainee
+from ragcun.training import Trainer, TrainingResult, parameter_groups, train
+from tests.tiny import WORDS, save_tiny_base
+
+PASSAGES = [" ".join(WORDS[row : row + 1 + row % 7]) for row in range(30)]
+TEXTS = PASSAGES + WORDS[:30]
+SETTINGS = Training(
+    epochs=2,
+    batch_size=7,
+    negatives=1,
+    store_negatives=5,
+    temperature=0.05,
+    isotropy_weight=0.5,
+    isotropy_directions=8,
+    schedule="linear",
+    warmup_ratio=0.2,
+    weight_decay=0.01,
+    max_grad_norm=1.0,
+    evaluations=2,
+)
+
+
+def pairs() -> PreparedPairs:
+    roles = ["passage"] * 30 + ["query"] * 30
+    texts = pd.DataFrame(
+        {"text": TEXTS, "role": roles, "split": (["train"] * 22 + ["dev"] * 8) * 2, "task": "finetune"}
+    )
+    frame = pd.DataFrame({"query": np.arange(30) + 30, "positive": np.arange(30)})
+    frame["negatives"] = [np.array([(row + 3) % 22]) for row in range(30)]
+    return PreparedPairs(texts, frame[:22], frame[22:], {})
+
+
+def run(
+    trainee: Trainee, work: Path, monkeypatch: pytest.MonkeyPatch, **rates: float
+) -> tuple[TrainingResult, list[float]]:
+    """The run's result, and the loss of every step."""
+    losses: list[float] = []
+    compute = Trainer.compute_loss
+
+    def noting(self: Trainer, *args: object, **kwargs: object) -> torch.Tensor:
+        loss: torch.Tensor = compute(self, *args, **kwargs)  # type: ignore[arg-type]
+        losses.append(loss.item())
+        return loss
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "compute_loss", noting)
+        result = train(trainee, pairs(), similarity="cosine", settings=SETTINGS, rates=rates, seed=3, work=work)
+    return result, losses
+
+
+def prompted(tmp_path: Path) -> Path:
+    return save_tiny_base(tmp_path / "base", prompts={"query": "which ", "document": "passage "})
+
+
+def test_frozen_training_from_the_store_is_frozen_training_live(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = prompted(tmp_path)
+    encoders = [IsotropicGaussianEncoder(output_dim=16, base_model=str(base), device="cpu") for _ in range(2)]
+    roles = pairs().texts["role"]
+    store = np.zeros((60, 32), dtype=np.float32)
+    plain = IsotropicGaussianEncoder(output_dim=None, base_model=str(base), device="cpu")
+    for role in ("query", "passage"):
+        rows = np.flatnonzero(roles == role)
+        store[rows] = encode(plain, [TEXTS[row] for row in rows], role, dtype="float32", batch_size=8)  # type: ignore[arg-type]
+    stored, from_store = run(FrozenTrainee(encoders[0], store), tmp_path / "a", monkeypatch, projection=3e-3)
+    live = LiveTrainee(encoders[1], TEXTS, chunk=4, dtype="float32")
+    lived, from_texts = run(live, tmp_path / "b", monkeypatch, projection=3e-3)
+    assert len(from_store) == 8
+    assert from_store == pytest.approx(from_texts, abs=1e-4)
+    assert stored.curve["dev_ndcg@10"].tolist() == pytest.approx(lived.curve["dev_ndcg@10"].tolist(), abs=1e-6)
+    for one, other in zip(encoders[0].parameters(), encoders[1].parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-4)
+
+
+def test_features_in_chunks_by_length_are_the_texts_in_order(tmp_path: Path) -> None:
+    encoder = IsotropicGaussianEncoder(output_dim=None, base_model=str(prompted(tmp_path)), device="cpu").eval()
+    ids = np.array([6, 0, 29, 3, 13, 1, 20])
+    loss = RetrievalLoss(encoder, similarity="dot", temperature=1, isotropy_weight=0, isotropy_directions=1)
+    for role in ("query", "passage"):
+        trainee = LiveTrainee(encoder, TEXTS, chunk=3, dtype="float32")
+        features = trainee.load(ids, role)  # type: ignore[arg-type]
+        assert len(features.chunks) == 3
+        assert len({chunk["input_ids"].shape[1] for chunk in features.chunks}) > 1, "vacuous: all of one length"
+        embedded = loss._embed([dict(chunk) for chunk in features.chunks], features.order)
+        expected = trainee.vectors(ids, role)  # type: ignore[arg-type]
+        assert np.allclose(embedded.detach(), expected, atol=1e-5)
+    assert not np.allclose(trainee.vectors(ids, "query"), trainee.vectors(ids, "passage"), atol=1e-3), "vacuous prompts"
+
+
+def test_no_text_still_makes_a_pass_for_the_gradients(tmp_path: Path) -> None:
+    encoder = IsotropicGaussianEncoder(
+        output_dim=8, base_model=str(prompted(tmp_path)), freeze_base=False, device="cpu"
+    )
+    features = LiveTrainee(encoder, TEXTS, chunk=3, dtype="float32").load(np.array([], dtype=np.int64), "query")
+    loss = RetrievalLoss(encoder, similarity="dot", temperature=1, isotropy_weight=0, isotropy_directions=1)
+    embedded = loss._embed([dict(chunk) for chunk in features.chunks], features.order)
+    assert embedded.shape == (0, 8)
+    embedded.sum().backward()
+    assert all(
+        not parameter.grad.any() for parameter in encoder.projection[0].parameters() if parameter.grad is not None
+    )
+    assert encoder.projection[0].linear.weight.grad is not None
+
+
+@pytest.mark.parametrize("frozen_layers", [0, 1])
+def test_a_live_run_moves_what_is_not_frozen_at_each_groups_rate(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frozen_layers: int
+) -> None:
+    encoder = IsotropicGaussianEncoder(
+        output_dim=16, base_model=str(tiny_base), freeze_base=False, freeze_layers=frozen_layers, device="cpu"
+    )
+    before = {name: value.clone() for name, value in encoder.named_parameters()}
+    trainee = LiveTrainee(encoder, TEXTS, chunk=4, dtype="float32")
+    groups = {group.name: group for group in parameter_groups(trainee, {"base": 1e-3, "projection": 1e-2})}
+    expected = encoder.get_trainable_parameters()
+    assert {name: [id(p) for p in group.parameters] for name, group in groups.items()} == {
+        name: [id(p) for p in parameters] for name, parameters in expected.items()
+    }
+    # An untrained model whose dev score is perfect would be returned as it was.
+    monkeypatch.setattr("ragcun.selection.mean_scores", scores_that_rise())
+    result, _ = run(trainee, tmp_path / "work", monkeypatch, base=1e-3, projection=1e-2)
+    assert result.best_step == 8
+    last = result.curve.iloc[-1]
+    assert last["learning_rate_base"] == pytest.approx(1e-3 * 1 / 6)
+    assert last["learning_rate_projection"] == pytest.approx(1e-2 * 1 / 6)
+    stays = {name for name, value in encoder.named_parameters() if torch.equal(value, before[name])}
+    pooler = {name for name in before if ".pooler." in name}
+    frozen = {name for name in before if ".embeddings." in name or ".layer.0." in name} if frozen_layers else set()
+    assert stays == pooler | frozen
+
+
+def scores_that_rise() -> object:
+    calls: list[int] = []
+
+    def rising(scores: object) -> dict[str, float]:
+        calls.append(0)
+        return {"ndcg@10": len(calls) / 100}
+
+    return rising
+
+
+def test_frozen_layers_are_in_evaluation_mode(tiny_base: Path) -> None:
+    encoder = IsotropicGaussianEncoder(
+        output_dim=8, base_model=str(tiny_base), freeze_base=False, freeze_layers=1, device="cpu"
+    ).train()
+    transformer = encoder.transformers_model
+    assert transformer is not None
+    assert not transformer.embeddings.training
+    assert not transformer.encoder.layer[0].training
+    assert transformer.encoder.layer[1].training

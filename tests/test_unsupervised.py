@@ -1,0 +1,101 @@
+"""Pairs from passages alone: each kind is what it says, passages keep to one split, nothing held out comes in."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ragcun.errors import RagcunError
+from ragcun.pairs import PreparedPairs
+from ragcun.raw import Passage, document_text
+from ragcun.unsupervised import make_pairs, pretraining_pairs
+
+PASSAGES = [
+    Passage(
+        f"p{row}", f"title{row}", f"one{row} two{row} three{row}. four{row} five{row}! six{row} seven{row} eight{row}."
+    )
+    for row in range(40)
+]
+
+
+def number(text: str) -> str:
+    """Which passage a text is from: its words all carry the number."""
+    (found,) = {"".join(filter(str.isdigit, word)) for word in text.split()}
+    return found
+
+
+def test_crops_are_two_spans_of_one_passage() -> None:
+    pairs = make_pairs(PASSAGES, "crops", 200, seed=1)
+    assert len(pairs) == 200
+    for pair in pairs:
+        body = f" {PASSAGES[int(number(pair.query))].text} "
+        assert f" {pair.query} " in body
+        assert f" {pair.positive} " in body
+    assert sum(pair.query != pair.positive for pair in pairs) > 150
+    assert {len(pair.query.split()) for pair in pairs} == {1, 2, 3, 4}
+
+
+def test_an_inverse_cloze_query_is_a_sentence_and_asks_for_the_others() -> None:
+    stays = 0
+    for pair in make_pairs(PASSAGES, "inverse_cloze", 400, seed=1):
+        body = PASSAGES[int(number(pair.query))].text
+        assert pair.query[-1] in ".!"
+        rest = " ".join(body.replace(pair.query, "").split())
+        assert pair.positive in (rest, body)
+        stays += pair.positive == body
+    assert 0 < stays < 100
+
+
+def test_title_and_body_make_one_pair_a_passage() -> None:
+    pairs = make_pairs(PASSAGES, "title_body", 200, seed=1)
+    assert sorted((pair.query, pair.positive) for pair in pairs) == sorted((p.title, p.text) for p in PASSAGES)
+
+
+@pytest.mark.parametrize("kind", ["crops", "inverse_cloze", "title_body"])
+def test_all_pairs_of_a_passage_are_in_one_split(kind: str) -> None:
+    pairs = make_pairs(PASSAGES, kind, 200, seed=3)  # type: ignore[arg-type]
+    rows = {split: {number(pair.query) for pair in pairs if pair.split == split} for split in ("train", "dev")}
+    assert len(rows["dev"]) == 2
+    assert len(rows["train"]) == 38
+    assert not rows["dev"] & rows["train"]
+
+
+def test_the_seed_decides_the_pairs() -> None:
+    assert make_pairs(PASSAGES, "crops", 50, seed=1) == make_pairs(PASSAGES, "crops", 50, seed=1)
+    assert make_pairs(PASSAGES, "crops", 50, seed=1) != make_pairs(PASSAGES, "crops", 50, seed=2)
+
+
+def test_passages_that_make_no_pair_are_passed_over() -> None:
+    odd = [Passage("a", "", "word"), Passage("b", "", "")]
+    for kind in ("crops", "inverse_cloze", "title_body"):
+        pairs = make_pairs(PASSAGES + odd, kind, 60, seed=1)  # type: ignore[arg-type]
+        assert all(pair.query and pair.positive and pair.query != "word" for pair in pairs)
+        with pytest.raises(RagcunError, match=f"pretrain.pairs: {kind} made 0 pairs"):
+            make_pairs(odd, kind, 60, seed=1)  # type: ignore[arg-type]
+
+
+def test_what_fine_tuning_keeps_out_is_kept_out_here() -> None:
+    """C8: the last ten passages are not among those that fine-tuning may train on."""
+    documents = [document_text(passage.title, passage.text) for passage in PASSAGES]
+    texts = pd.DataFrame(
+        {"text": documents[:35], "role": "passage", "split": ["train"] * 30 + ["dev"] * 5, "task": "finetune"}
+    )
+    empty = pd.DataFrame({"query": [], "positive": [], "negatives": []})
+    finetune = PreparedPairs(texts, empty, empty, {})
+    pairs = pretraining_pairs(finetune, PASSAGES, "crops", 300, seed=1)
+    assert pairs.report["passages"] == 30
+    new = pairs.texts.iloc[len(texts) :]
+    assert {int(number(text)) for text in new["text"]} == set(range(30))
+    pd.testing.assert_frame_equal(pairs.texts.iloc[: len(texts)], texts.astype("str"))
+    assert len(pairs.train) + len(pairs.dev) <= 300
+    for frame, split in ((pairs.train, "train"), (pairs.dev, "dev")):
+        assert len(frame) > 10
+        assert (pairs.texts["split"].iloc[frame["positive"]] == split).all()
+        assert (pairs.texts["role"].iloc[frame["query"]] == "query").all()
+        same = [
+            number(pairs.texts["text"][q]) == number(pairs.texts["text"][p])
+            for q, p in frame[["query", "positive"]].to_numpy()
+        ]
+        assert all(same)
+    assert set(pairs.train_passage_ids) == set(pairs.train["positive"])
+    assert set(pairs.passage_ids) - set(pairs.train_passage_ids) == set(pairs.dev["positive"])
+    assert not np.isin(finetune.passage_ids, pairs.passage_ids).any()
