@@ -17,7 +17,7 @@ from ragcun.evaluation import HEADLINE, Evaluation
 from ragcun.files import write_json
 from ragcun.isotropy import hubness, isotropy
 from ragcun.metrics import Run, mean_scores, score_queries
-from ragcun.model import IsotropicGaussianEncoder, set_random_map
+from ragcun.model import IsotropicGaussianEncoder, set_linear_map, set_random_map, whitening_map
 from ragcun.params import Embed, Similarity
 from tests.processes import run_in_processes
 from tests.tiny import MAX_LENGTH, save_tiny_base, tiny_benchmark
@@ -287,3 +287,21 @@ def test_two_processes_give_the_scores_of_one(tiny_base: Path, tmp_path: Path, m
         assert alone.keys() == together[str(model)].keys()
         for name, values in alone.items():
             torch.testing.assert_close(together[str(model)][name], values, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "euclidean"])
+def test_the_untrained_projection_without_whitening_scores_as_the_base(
+    tmp_path: Path, tiny_base: Path, similarity: Similarity
+) -> None:
+    """C3: every measure of every split; under euclidean too, for the base ends in Normalize."""
+    benchmark = tiny_benchmark()
+    embeddings = store(tmp_path / "store", tiny_base, benchmark)
+    encoder = IsotropicGaussianEncoder(base_model=str(tiny_base), output_dim=None, similarity=similarity, device="cpu")
+    corpus = read_embeddings(embeddings).arrays["corpus"]
+    set_linear_map(encoder.projection, *whitening_map(corpus, 0.0, corpus.shape[1]))
+    encoder.save(str(tmp_path / "model"), create_model_card=False)
+    ours, base = (evaluate(folder, benchmark, embeddings) for folder in (tmp_path / "model", tiny_base))
+    assert not np.allclose(encoder.encode(["river"]), SentenceTransformer(str(tiny_base)).encode(["river"])), "vacuous"
+    assert 0 < base.summary()["ndcg@10"] < 1
+    for split in ("test", "dev"):
+        assert np.allclose(ours.per_query[split], base.per_query[split], atol=1e-4)
