@@ -1,6 +1,8 @@
 # Every target makes .venv, installs what is missing or changed, and puts it on PATH: dvc calls `python` and `torchrun` from there.
 PYTHON ?= python3
 VENV := .venv
+# A file's tests stay together, for they share what they set up.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 INSTALLED := $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export TOKENIZERS_PARALLELISM ?= false
@@ -13,10 +15,10 @@ repro: $(INSTALLED)  ## bring every stale stage up to date and print the compari
 	@cat metrics/comparison.md
 
 test: $(INSTALLED)  ## the tests, without those marked slow
-	pytest -m "not slow"
+	pytest -m "not slow" $(PARALLEL)
 
 test-all: $(INSTALLED)  ## every test
-	pytest
+	pytest $(PARALLEL)
 
 lint: $(INSTALLED)
 	ruff format --check .
@@ -24,7 +26,7 @@ lint: $(INSTALLED)
 	mypy
 
 coverage: $(INSTALLED)
-	pytest -m "not slow" --cov --cov-report=term-missing
+	pytest -m "not slow" $(PARALLEL) --cov --cov-report=term-missing
 
 check-lock: $(INSTALLED)  ## fail where dvc.lock is not the lock of this tree
 	.ci/check-lock

@@ -71,11 +71,10 @@ class Project:
 
         self.edit("params.yaml", change)
 
-    def restore(self) -> None:
-        """Params, code and metrics as committed, and the outputs that belong to them."""
+    def restore_files(self) -> None:
+        """Params, code and metrics as committed."""
         self.run("git", "checkout", "--quiet", ".")
         self.run("git", "clean", "--quiet", "-fd")
-        self.run("dvc", "checkout", "--quiet", "--force")
 
     def metric(self, model: str, benchmark: str = "tiny") -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.folder / "metrics" / model / f"{benchmark}.json").read_text())
@@ -149,10 +148,18 @@ def register_tiny(registry: str) -> str:
 
 
 @pytest.fixture
-def fresh(project: Project) -> Iterator[Project]:
-    """The project as committed, and so again afterwards."""
+def edited(project: Project) -> Iterator[Project]:
+    """The project as committed, to edit but not to run; as committed again afterwards."""
     yield project
-    project.restore()
+    project.restore_files()
+
+
+@pytest.fixture
+def fresh(edited: Project) -> Iterator[Project]:
+    """The project as committed, to run; it and its outputs as committed again afterwards."""
+    yield edited
+    edited.restore_files()
+    edited.run("dvc", "checkout", "--quiet", "--force")
 
 
 def test_the_chain_runs_from_nothing_to_the_comparison(project: Project) -> None:
@@ -216,10 +223,10 @@ EVALUATIONS = {f"evaluate@{model}-tiny" for model in DENSE}
         ({"evaluate__top_k": 1001}, {"evaluate_bm25@tiny"} | EVALUATIONS),
     ],
 )
-def test_a_param_makes_stale_what_it_decides(fresh: Project, changes: dict[str, Any], expected: set[str]) -> None:
+def test_a_param_makes_stale_what_it_decides(edited: Project, changes: dict[str, Any], expected: set[str]) -> None:
     """What follows from those is seen by the real runs below: it depends on whether their outputs change."""
-    fresh.params(**changes)
-    assert fresh.stale() == expected
+    edited.params(**changes)
+    assert edited.stale() == expected
 
 
 @pytest.mark.parametrize(
@@ -234,10 +241,10 @@ def test_a_param_makes_stale_what_it_decides(fresh: Project, changes: dict[str, 
     ],
 )
 def test_a_comment_in_a_module_makes_stale_the_stages_that_import_it(
-    fresh: Project, module: str, expected: set[str]
+    edited: Project, module: str, expected: set[str]
 ) -> None:
-    fresh.edit(module, lambda text: text + "# a comment\n")
-    assert fresh.stale() == expected
+    edited.edit(module, lambda text: text + "# a comment\n")
+    assert edited.stale() == expected
 
 
 def test_a_comment_before_training_trains_nothing(fresh: Project) -> None:
