@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # How the defaults of smart_hybrid were chosen: one thing changed at a time around them, judged by the mean of the two
 # benchmarks' dev NDCG@10, with an IsoScore of the corpus of at least .40. Run on a commit whose `dvc repro` is done;
-# about 15 minutes on 2 cores. The table lands in experiments/choose_defaults.md.
+# about 22 minutes on 2 cores. The table lands in experiments/choose_defaults.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -59,6 +59,10 @@ def test_a_number_that_arrives_as_text_is_converted(tmp_path: Path) -> None:
         ({"data__benchmarks": ["a", "a"]}, ["benchmarks", "a", "once"]),
         ({"data__benchmarks": ["../a"]}, ["data.benchmarks", "../a"]),
         ({"data__local": {"a/b": "x"}}, ["data.local", "a/b"]),
+        ({"data__benchmarks": ["pairs"]}, ["pairs", "rename"]),
+        ({"evaluate__top_k": 999}, ["evaluate.top_k", "999"]),
+        ({"finetune__live__negatives": 99}, ["finetune.live.negatives", "data.mined_negatives"]),
+        ({"finetune__full_finetune__base_learning_rate": None}, ["full_finetune.base_learning_rate"]),
         ({"seed": -1}, ["seed", "-1"]),
     ],
 )
