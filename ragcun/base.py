@@ -73,9 +73,9 @@ def cut_texts_at(model: SentenceTransformer, max_length: int | None) -> None:
         limit -= (getattr(config, "pad_token_id", None) or 0) + 1
     if limit is not None and max_length > limit:
         raise RagcunError(
-            f"embed.max_length is {max_length}, but the base model reads at most {limit} tokens: lower it"
+            f"max_length is {max_length}, but the base model reads at most {limit} tokens: lower it in params.yaml"
         )
     try:
         model.max_seq_length = max_length
     except AttributeError as error:
-        raise RagcunError("embed.max_length does not apply to this base model: set it to null") from error
+        raise RagcunError("max_length does not apply to this base model: set it to null in params.yaml") from error

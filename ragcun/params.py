@@ -108,6 +108,14 @@ class Live(_Section):
     max_length: Annotated[int, Field(ge=1)] | None
     forward_size: Annotated[int, Field(ge=1)]
 
+    @model_validator(mode="after")
+    def _a_batch_fits(self) -> "Live":
+        if self.max_pairs is not None and self.max_pairs < self.batch_size:
+            raise ValueError(
+                f"max_pairs is {self.max_pairs}, less than one batch: raise it, or lower batch_size ({self.batch_size})"
+            )
+        return self
+
 
 class Strategy(_Section):
     """What is a strategy's own."""

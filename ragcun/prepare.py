@@ -161,7 +161,6 @@ class _Table:
                 "text": [*self.passages, *self.queries],
                 "role": pd.Series(np.repeat([role for role, _, _ in parts], sizes), dtype="str"),
                 "split": pd.Series(np.repeat([split for _, split, _ in parts], sizes), dtype="str"),
-                "task": "finetune",
             }
         )
 

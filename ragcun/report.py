@@ -27,9 +27,11 @@ class Comparison:
 
     Columns: model, benchmark, split, queries, the headline measures (fractions of 1), then for the test split
     `isotropy.*` (dense models), `p_value` against the base, and `seen.`/`unseen.` queries and NDCG@10.
+    `controls` are the models that only stand for what training is held against.
     """
 
     table: pd.DataFrame
+    controls: Sequence[str] = ()
 
     def to_csv(self) -> str:
         return self.table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
@@ -43,6 +45,11 @@ class Comparison:
                     _markdown(self.headline()),
                     f"\\* differs from `{BASELINE}` (paired randomisation test over queries, p < {SIGNIFICANT}). IsoScore is "
                     "of the corpus under the model; 1 is isotropic.",
+                    *(
+                        ["## Controls: projections that were not trained", _markdown(self.headline(self.controls))]
+                        if self.controls
+                        else []
+                    ),
                     "## Every measure",
                     _markdown(self._measures()),
                     "## Test queries with and without a training positive among their relevant documents, NDCG@10",
@@ -57,10 +64,16 @@ class Comparison:
         table = self.headline()
         return table.to_latex(index=False, escape=True, column_format="l" + "r" * (table.shape[1] - 1))
 
-    def headline(self) -> pd.DataFrame:
-        """NDCG@10 of the test queries by model and benchmark, their mean, and IsoScore; as text."""
+    def headline(self, models: Sequence[str] | None = None) -> pd.DataFrame:
+        """NDCG@10 of the test queries by model and benchmark, their mean, and IsoScore; as text.
+
+        Args:
+            models: the rows; None takes all but the controls.
+        """
+        test = self._test()
+        wanted = test["model"].isin(models) if models is not None else ~test["model"].isin(self.controls)
         rows = []
-        for model, part in self._test().groupby("model", sort=False):
+        for model, part in test[wanted].groupby("model", sort=False):
             row = {"model": model}
             for _, cell in part.iterrows():
                 star = "*" if cell["p_value"] < SIGNIFICANT else ""
@@ -103,10 +116,12 @@ def compare(
     relevant: Mapping[str, Mapping[str, bool]],
     permutations: int,
     seed: int,
+    controls: Sequence[str] = (),
 ) -> Comparison:
     """Put together what the evaluations wrote.
 
     Args:
+        models: in the order of the rows; controls come after them.
         metrics: holds <model>/<benchmark>.json; runs: holds <model>/<benchmark>/<split>.tsv.
         relevant: for each benchmark, for each test query, whether a relevant document is a training positive.
         permutations: resamplings of the randomisation test.
@@ -117,7 +132,7 @@ def compare(
     rows = []
     for benchmark in benchmarks:
         baseline = _per_query(runs, BASELINE, benchmark, "test")[METRIC]
-        for model in models:
+        for model in [*models, *controls]:
             summary = _read(metrics / model / f"{benchmark}.json")
             for split, values in (("test", summary), ("dev", summary.get("dev"))):
                 if values is None:
@@ -131,9 +146,9 @@ def compare(
                     row |= _by_seen(scores[METRIC], relevant[benchmark])
                 rows.append(row)
     table = pd.DataFrame(rows)
-    table["model"] = pd.Categorical(table["model"], categories=list(models), ordered=True)
+    table["model"] = pd.Categorical(table["model"], categories=[*models, *controls], ordered=True)
     table = table.sort_values(["model"], kind="stable").astype({"model": str})
-    return Comparison(table.reset_index(drop=True))
+    return Comparison(table.reset_index(drop=True), tuple(controls))
 
 
 def paired_p_value(scores: pd.Series, baseline: pd.Series, permutations: int, seed: int) -> float:

@@ -1,4 +1,4 @@
-"""The training stages' work: an initial model, joined to a projection where it has none, trained on pairs, saved.
+"""The training stages' work: a model as training starts from it, trained on pairs, saved.
 
 Checkpoints of a run lie in the user's cache folder under a hash of everything that decides the result, so that an
 interrupted run goes on and a run with other settings or data never continues it.
@@ -8,32 +8,31 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
-import torch
 
 from ragcun import distributed
-from ragcun.base import LAYOUT_FILE, cut_texts_at
-from ragcun.embeddings import describe, read_embeddings, take
+from ragcun.base import cut_texts_at
+from ragcun.embeddings import read_embeddings
 from ragcun.errors import RagcunError
 from ragcun.files import atomic_file, atomic_folder, sha256_file
-from ragcun.model import IsotropicGaussianEncoder, set_linear_map, set_random_map, whitening_map
+from ragcun.model import IsotropicGaussianEncoder
 from ragcun.model_card import write_model_card
-from ragcun.pairs import PreparedPairs, Task, read_pairs
+from ragcun.pairs import PreparedPairs, read_pairs
 from ragcun.params import Params, Similarity, Training
 from ragcun.row_cache import cache_folder
+from ragcun.start import check_store, deciding, start
 from ragcun.trainee import FrozenTrainee, LiveTrainee, Trainee
 from ragcun.training import train
 
 logger = logging.getLogger(__name__)
 
-# The top-level params that every trained model depends on.
-_DECIDING = {"seed", "output_dim", "similarity", "whitening", "projection_init", "dropout", "embed"}
+Task = Literal["finetune", "pretrain"]
 
 
 @dataclass(frozen=True)
@@ -85,31 +84,36 @@ def execute(
 ) -> None:
     """Train, and write the model and its curve. All ranks together.
 
+    Args:
+        pairs_folder, store_folder: hold a folder a task: its pairs, and the base's vectors of their texts.
+
     Raises:
         RagcunError: the store was not made with the base of `run.init`, its projection has another dimension than
             `output_dim`, the batch is larger than the data, or the loss is not finite.
     """
-    pairs = read_pairs(pairs_folder, run.task)
-    stored = read_embeddings(store_folder)
-    store = stored.arrays["texts"]
-    encoder = build_encoder(run, params)
-    if stored.manifest != describe(encoder, list(encoder.base), params.embed.dtype):
-        raise RagcunError(f"{store_folder} was made with another base than {run.init}: run `dvc repro embed_pairs`")
-    if not (run.init / LAYOUT_FILE).is_file():
-        # Whole passages, in every task: what the model will embed.
-        initialise_projection(encoder, params, take(store, read_pairs(pairs_folder).train_passage_ids))
+    pairs = read_pairs(pairs_folder / run.task)
+    stored = read_embeddings(store_folder / run.task)
+    encoder = start(
+        params,
+        run.init,
+        pairs_folder=pairs_folder,
+        store_folder=store_folder,
+        freeze_base=run.freeze_base,
+        freeze_layers=run.freeze_layers,
+    )
+    check_store(store_folder / run.task, stored, encoder, params)
     decides = {
-        "params": params.model_dump(mode="json", include=_DECIDING),
+        "params": deciding(params),
         "run": {name: value for name, value in vars(run).items() if name not in ("init", "settings")},
         "settings": run.settings.model_dump(mode="json"),
-        "init": {path.name: sha256_file(path) for path in sorted(run.init.rglob("*.safetensors"))},
+        "init": _hashes(run.init, run.init.rglob("*.safetensors")),
         "store": stored.manifest,
-        "pairs": {path.name: sha256_file(path) for path in sorted((pairs_folder / run.task).iterdir())}
-        | {"texts": sha256_file(pairs_folder / "texts.parquet")},
+        # In every task the projection starts from fine-tuning's passages.
+        "pairs": _hashes(pairs_folder, [*(pairs_folder / run.task).iterdir(), pairs_folder / "finetune/texts.parquet"]),
     }
     work = work_folder(run.name, decides)
     similarity: Similarity = encoder.similarity_fn_name  # type: ignore[assignment]
-    with trainee_of(run, encoder, pairs, store) as trainee:
+    with trainee_of(run, encoder, pairs, stored.arrays["texts"]) as trainee:
         result = train(
             trainee,
             pairs,
@@ -130,35 +134,6 @@ def execute(
     distributed.barrier()
 
 
-def build_encoder(run: Run, params: Params) -> IsotropicGaussianEncoder:
-    """The model a run begins with; a projection that `run.init` brings is kept, else there is a new one.
-
-    Raises:
-        RagcunError: that projection has another dimension than `output_dim`.
-    """
-    torch.manual_seed(params.seed)
-    kwargs: dict[str, Any] = {
-        "freeze_base": run.freeze_base,
-        "freeze_layers": run.freeze_layers,
-        "similarity": params.similarity,
-        "device": str(distributed.device()),
-    }
-    if (run.init / LAYOUT_FILE).is_file():
-        encoder = IsotropicGaussianEncoder(str(run.init), **kwargs)
-        dim = encoder.get_embedding_dimension()
-        if params.output_dim not in (None, dim):
-            raise RagcunError(
-                f"{run.init} goes on with a projection to {dim} dimensions, but output_dim is {params.output_dim}: "
-                "set it to null, or begin with a base that has no projection"
-            )
-    else:
-        encoder = IsotropicGaussianEncoder(
-            output_dim=params.output_dim, base_model=str(run.init), dropout=params.dropout, **kwargs
-        )
-    cut_texts_at(encoder, params.embed.max_length)
-    return encoder
-
-
 @contextmanager
 def trainee_of(
     run: Run, encoder: IsotropicGaussianEncoder, pairs: PreparedPairs, store: np.ndarray
@@ -174,14 +149,9 @@ def trainee_of(
     cut_texts_at(encoder, before)
 
 
-def initialise_projection(encoder: IsotropicGaussianEncoder, params: Params, passages: np.ndarray) -> None:
-    """Start from the base's geometry, whitened by γ over the training passages' vectors; or from random layers."""
-    if params.projection_init == "random":
-        set_random_map(encoder.projection)
-        return
-    output_dim = encoder.get_embedding_dimension()
-    assert output_dim is not None
-    set_linear_map(encoder.projection, *whitening_map(passages, params.whitening, output_dim))
+def _hashes(folder: Path, files: Iterable[Path]) -> dict[str, str]:
+    # By the path from the folder on: the modules of a model have files of one name.
+    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in sorted(set(files))}
 
 
 def work_folder(name: str, decides: object) -> Path:

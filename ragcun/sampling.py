@@ -67,7 +67,7 @@ class GlobalBatches(Dataset[GlobalBatch]):
         if batch_size > len(queries):
             raise RagcunError(
                 f"batch_size is {batch_size}, but there are only {len(queries)} training pairs: "
-                "lower finetune.shared.batch_size or bring more pairs"
+                "lower batch_size in finetune.shared, finetune.live or pretrain, whichever this run has, or bring more pairs"
             )
         self.queries, self.positives, self.negatives = queries, positives, negatives
         self.batch_size, self.epochs, self.seed, self.hard = batch_size, epochs, seed, hard

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.util import batch_to_device
 from torch import Tensor
 
 from ragcun.embeddings import encode, take
@@ -69,6 +70,7 @@ class LiveTrainee:
         self.model: SentenceTransformer = encoder
         self.base_length = encoder.base_length
         self.encoder, self.texts, self.chunk, self.dtype = encoder, texts, chunk, dtype
+        freeze_unused(encoder)
 
     def load(self, ids: np.ndarray, role: Role) -> Features:
         # A pass without rows would leave this rank without gradients, and the others waiting for them.
@@ -90,6 +92,23 @@ class LiveTrainee:
         encoded = encode(self.encoder, [self.texts[row] for row in ids], role, dtype=self.dtype, batch_size=self.chunk)
         self.encoder.train(training)
         return encoded
+
+
+def freeze_unused(encoder: IsotropicGaussianEncoder) -> None:
+    """Freeze what embeddings do not depend on, such as BERT's pooler under mean pooling.
+
+    It gets no gradient; DDP would wait for one, and weight decay would shrink it.
+    """
+    training = encoder.training
+    encoder.eval()
+    inputs = batch_to_device(encoder.preprocess(["a text"]), encoder.device)
+    parameters = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
+    embedded = encoder(inputs)["sentence_embedding"].sum()
+    for parameter, gradient in zip(
+        parameters, torch.autograd.grad(embedded, parameters, allow_unused=True), strict=True
+    ):
+        parameter.requires_grad_(gradient is not None)
+    encoder.train(training)
 
 
 def prompt_of(model: SentenceTransformer, role: Role) -> str | None:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ragcun.errors import RagcunError
-from ragcun.pairs import PreparedPairs
+from ragcun.pairs import PreparedPairs, train_passage_ids
 from ragcun.params import UnsupervisedPairs
 from ragcun.raw import Passage, Split, document_text
 
@@ -68,21 +68,20 @@ def make_pairs(passages: Sequence[Passage], kind: UnsupervisedPairs, count: int,
 
 
 def pretraining_pairs(
-    finetune: PreparedPairs, passages: Iterable[Passage], kind: UnsupervisedPairs, count: int, seed: int
+    texts: pd.DataFrame, passages: Iterable[Passage], kind: UnsupervisedPairs, count: int, seed: int
 ) -> PreparedPairs:
-    """The pairs of pretraining, from those passages that fine-tuning may train on, and their texts after its texts.
+    """The pairs of pretraining, from those passages alone that are train passages among fine-tuning's `texts`.
 
     Raises:
         RagcunError: as `make_pairs`.
     """
-    allowed = set(finetune.texts["text"].iloc[finetune.train_passage_ids])
+    allowed = set(texts["text"].iloc[train_passage_ids(texts)])
     usable = [passage for passage in passages if document_text(passage.title, passage.text) in allowed]
     pairs = make_pairs(usable, kind, count, seed)
     rows: dict[tuple[str, str, str], int] = {}
     for pair in pairs:
-        for key in ((pair.query, "query", pair.split), (pair.positive, "passage", pair.split)):
-            rows.setdefault(key, len(finetune.texts) + len(rows))
-    new = pd.DataFrame([(*key, "pretrain") for key in rows], columns=["text", "role", "split", "task"])
+        for key in ((pair.positive, "passage", pair.split), (pair.query, "query", pair.split)):
+            rows.setdefault(key, len(rows))
     frames = {}
     for split in ("train", "dev"):
         chosen = dict.fromkeys(
@@ -94,8 +93,8 @@ def pretraining_pairs(
         frame["negatives"] = pd.Series([np.empty(0, dtype=np.int64)] * len(frame), dtype=object)
         frames[split] = frame
     report = {"kind": kind, "passages": len(usable), **{split: len(frame) for split, frame in frames.items()}}
-    texts = pd.concat([finetune.texts, new.astype("str")], ignore_index=True)
-    return PreparedPairs(texts, frames["train"], frames["dev"], report, task="pretrain")
+    made = pd.DataFrame(list(rows), columns=["text", "role", "split"], dtype="str")
+    return PreparedPairs(made, frames["train"], frames["dev"], report)
 
 
 def _crops(passage: Passage, random: np.random.Generator) -> TextPair | None:

@@ -1,12 +1,13 @@
-"""Every model's metrics and runs → metrics/comparison.{csv,md,tex}.
+"""Every model's metrics and runs → metrics/comparison.{csv,md,tex,png}.
 
-Usage: python -m stages.compare MODEL...
+Usage: python -m stages.compare MODEL... [--controls MODEL...]
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 from ragcun.benchmark import Benchmark, read_benchmark
+from ragcun.figure import draw
 from ragcun.files import atomic_file
 from ragcun.pairs import PreparedPairs, read_pairs
 from ragcun.params import load_params
@@ -15,23 +16,29 @@ from stages import run_stage
 
 
 def main() -> None:
-    models = sys.argv[1:]
+    parser = argparse.ArgumentParser()
+    parser.add_argument("models", nargs="+")
+    parser.add_argument("--controls", nargs="*", default=[])
+    arguments = parser.parse_args()
     params = load_params()
-    pairs = read_pairs(Path("data/pairs"))
+    pairs = read_pairs(Path("data/pairs/finetune"))
     benchmarks = [read_benchmark(Path("data/benchmarks", name)) for name in params.data.benchmarks]
     comparison = compare(
-        models,
+        arguments.models,
         params.data.benchmarks,
         metrics=Path("metrics"),
         runs=Path("data/runs"),
         relevant={benchmark.name: seen_in_training(benchmark, pairs) for benchmark in benchmarks},
         permutations=params.evaluate.permutations,
         seed=params.seed,
+        controls=arguments.controls,
     )
     views = {"csv": comparison.to_csv(), "md": comparison.to_markdown(), "tex": comparison.to_latex()}
     for suffix, text in views.items():
         with atomic_file(Path("metrics", f"comparison.{suffix}")) as partial:
             partial.write_text(text, encoding="utf-8")
+    with atomic_file(Path("metrics/comparison.png")) as partial:
+        draw(comparison, partial)
 
 
 def seen_in_training(benchmark: Benchmark, pairs: PreparedPairs) -> dict[str, bool]:

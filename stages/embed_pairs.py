@@ -1,5 +1,9 @@
-"""models/base and the texts of data/pairs → data/embeddings/pairs: the store."""
+"""models/base and the texts of data/pairs/TASK → data/embeddings/pairs/TASK: the store.
 
+Usage: torchrun -m stages.embed_pairs {finetune|pretrain}
+"""
+
+import sys
 from pathlib import Path
 
 from ragcun import distributed
@@ -11,13 +15,14 @@ from stages import run_stage
 
 
 def main() -> None:
+    (task,) = sys.argv[1:]
     settings = load_params().embed
     with distributed.process_group():
         model = load_base("models/base", device=str(distributed.device()))
         encoder = TextEncoder.of(model, settings)
-        texts = read_texts(Path("data/pairs"))
+        texts = read_texts(Path("data/pairs", task))
         lists = {"texts": Texts(texts["text"].tolist(), texts["role"].tolist())}
-        write_embeddings(Path("data/embeddings/pairs"), encoder, lists)
+        write_embeddings(Path("data/embeddings/pairs", task), encoder, lists)
 
 
 if __name__ == "__main__":

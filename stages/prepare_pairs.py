@@ -1,4 +1,4 @@
-"""Keep splits apart, number the texts, mine hard negatives: data/raw → data/pairs."""
+"""Keep splits apart, number the texts, mine hard negatives: data/raw → data/pairs/finetune."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ def main() -> None:
         read_pairs(Path("data/raw/pairs")),
         mined_negatives=load_params().data.mined_negatives,
     )
-    write_pairs(Path("data/pairs"), prepared)
+    write_pairs(Path("data/pairs/finetune"), prepared)
     logger.info("prepared: %s", json.dumps(prepared.report))
 
 

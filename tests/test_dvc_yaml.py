@@ -40,7 +40,7 @@ def test_every_script_is_a_stage() -> None:
     assert scripts == STAGES.keys()
 
 
-@pytest.mark.parametrize("stage", ["embed_pairs", "embed_benchmark", "finetune", "evaluate"])
+@pytest.mark.parametrize("stage", ["embed_pairs", "embed_benchmark", "pretrain", "finetune", "evaluate"])
 def test_what_trains_or_encodes_runs_under_torchrun_after_a_check_of_the_params(stage: str) -> None:
     check, run = commands(stage)
     assert check == "python -m ragcun.params"
@@ -48,7 +48,7 @@ def test_what_trains_or_encodes_runs_under_torchrun_after_a_check_of_the_params(
 
 
 def test_training_never_depends_on_a_benchmark() -> None:
-    for stage in ("prepare_pairs", "embed_pairs", "finetune"):
+    for stage in ("prepare_pairs", "prepare_pretraining", "embed_pairs", "pretrain", "finetune", "control"):
         words = [*map(str, STAGES[stage]["deps"]), *map(str, STAGES[stage].get("params", [])), *commands(stage)]
         assert not [word for word in words if "benchmark" in word.removeprefix("ragcun/benchmark.py")]
 
@@ -79,8 +79,21 @@ def test_imports_are_followed_through_packages_and_functions(tmp_path: Path) -> 
 FLOORS = [
     ["errors"],
     ["files", "params", "distributed", "metrics", "isotropy", "bm25", "row_cache", "base"],
-    ["raw", "benchmark", "pairs", "prepare", "unsupervised", "sources", "embeddings", "model", "model_card", "losses"],
-    ["sampling", "retrieval", "trainee", "evaluation", "report", "selection"],
+    [
+        "raw",
+        "benchmark",
+        "pairs",
+        "prepare",
+        "unsupervised",
+        "sources",
+        "embeddings",
+        "model",
+        "model_card",
+        "losses",
+        "start",
+        "figure",
+    ],
+    ["sampling", "retrieval", "trainee", "evaluation", "report", "figure", "selection"],
     ["training", "runs", "dense", "lexical"],
 ]
 

@@ -30,7 +30,6 @@ def pairs() -> PreparedPairs:
                 "text": texts,
                 "role": ["passage"] * 4 + ["query"] * 4,
                 "split": ["train", "train", "train", "dev", "train", "train", "train", "dev"],
-                "task": "finetune",
             }
         ),
         train=frame((4, 0, [1, 2]), (5, 1, []), (6, 2, [0])),
@@ -80,8 +79,8 @@ def test_a_query_reads_the_same_whatever_its_case_and_the_space_around_it() -> N
 
 def test_missing_files_say_what_to_run(tmp_path: Path, pairs: PreparedPairs) -> None:
     write_pairs(tmp_path / "pairs", pairs)
-    (tmp_path / "pairs" / "finetune" / "dev.parquet").unlink()
-    with pytest.raises(RagcunError, match="run `dvc repro prepare_pairs`"):
+    (tmp_path / "pairs" / "dev.parquet").unlink()
+    with pytest.raises(RagcunError, match="run `dvc repro`"):
         read_pairs(tmp_path / "pairs")
 
 

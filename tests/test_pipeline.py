@@ -85,8 +85,9 @@ def ran(output: str) -> set[str]:
     return set(re.findall(r"Running stage '([^']+)'", output))
 
 
-STRATEGIES = {"smart_hybrid"}
-DENSE = {"base", *STRATEGIES}
+STRATEGIES = {"smart_hybrid", "full_finetune", "pretrain_finetune"}
+CONTROLS = {"untrained", "random_projection"}
+DENSE = {"base", "pretrain", *STRATEGIES, *CONTROLS}
 
 
 def consequences(*strategies: str) -> set[str]:
@@ -127,6 +128,15 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         finetune__shared__isotropy_weight=0.1,
         finetune__shared__isotropy_directions=8,
         finetune__shared__evaluations=2,
+        finetune__live__max_pairs=20,
+        finetune__live__batch_size=8,
+        finetune__live__max_length=16,
+        finetune__live__dev_passages=30,
+        pretrain__num_pairs=40,
+        pretrain__batch_size=8,
+        pretrain__epochs=1,
+        pretrain__store_negatives=4,
+        pretrain__evaluations=1,
         evaluate__permutations=100,
     )
     project.run("git", "init", "--quiet")
@@ -192,7 +202,7 @@ def test_a_second_run_runs_nothing(project: Project) -> None:
 
 def test_nothing_that_the_pairs_test_asks_for_is_in_the_pairs(project: Project) -> None:
     """C8, on a source that leaks its test articles as passages and as another query's answer."""
-    pairs = read_pairs(project.folder / "data/pairs")
+    pairs = read_pairs(project.folder / "data/pairs/finetune")
     source = tiny_source.Tiny()
     held_out = {pair.positive for pair in source.pairs() if pair.split == "test"}
     leaked = {p.title + " " + p.text for p in source.passages()} | {
@@ -200,6 +210,8 @@ def test_nothing_that_the_pairs_test_asks_for_is_in_the_pairs(project: Project) 
     }
     assert held_out & leaked, "vacuous"
     assert not held_out & set(pairs.texts["text"])
+    made = read_pairs(project.folder / "data/pairs/pretrain")
+    assert made.report["passages"] == len(pairs.train_passage_ids) > 0
     dev = set(pairs.texts["text"].iloc[pairs.dev["positive"]])
     assert dev
     assert not dev & set(pairs.texts["text"].iloc[pairs.train_passage_ids])
@@ -208,16 +220,21 @@ def test_nothing_that_the_pairs_test_asks_for_is_in_the_pairs(project: Project) 
 
 TRAININGS = {f"finetune@{name}" for name in STRATEGIES}
 EVALUATIONS = {f"evaluate@{model}-tiny" for model in DENSE}
+STARTS = TRAININGS | {"pretrain"} | {f"control@{name}" for name in CONTROLS}
 
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
         ({"finetune__smart_hybrid__projection_learning_rate": 0.5}, {"finetune@smart_hybrid"}),
-        ({"finetune__full_finetune__base_learning_rate": 0.5}, set()),
-        ({"whitening": 0.1}, TRAININGS),
+        ({"finetune__full_finetune__base_learning_rate": 0.5}, {"finetune@full_finetune"}),
+        ({"finetune__pretrain_finetune__projection_learning_rate": 0.5}, {"finetune@pretrain_finetune"}),
+        ({"finetune__live__epochs": 2}, {"finetune@full_finetune", "finetune@pretrain_finetune"}),
         ({"finetune__shared__temperature": 0.5}, TRAININGS),
-        ({"freeze_base": False}, set()),
+        ({"pretrain__temperature": 0.5}, {"pretrain"}),
+        ({"pretrain__num_pairs": 41}, {"prepare_pretraining", "pretrain"}),
+        ({"whitening": 0.1}, STARTS),
+        ({"freeze_base": False}, {"finetune@pretrain_finetune"}),
         ({"data__mined_negatives": 3}, {"prepare_pairs"}),
         ({"evaluate__permutations": 101}, {"compare"}),
         ({"evaluate__top_k": 1001}, {"evaluate_bm25@tiny"} | EVALUATIONS),
@@ -233,9 +250,11 @@ def test_a_param_makes_stale_what_it_decides(edited: Project, changes: dict[str,
     ("module", "expected"),
     [
         ("ragcun/report.py", {"compare"}),
-        ("ragcun/losses.py", TRAININGS),
+        ("ragcun/losses.py", TRAININGS | {"pretrain"}),
+        ("ragcun/start.py", STARTS),
+        ("ragcun/unsupervised.py", {"prepare_pretraining"}),
         ("ragcun/lexical.py", {"evaluate_bm25@tiny"}),
-        ("ragcun/retrieval.py", TRAININGS | EVALUATIONS),
+        ("ragcun/retrieval.py", TRAININGS | EVALUATIONS | {"pretrain"}),
         ("ragcun/prepare.py", {"prepare_pairs"}),
         ("ragcun/params.py", set()),
     ],
@@ -247,22 +266,65 @@ def test_a_comment_in_a_module_makes_stale_the_stages_that_import_it(
     assert edited.stale() == expected
 
 
+def test_other_negatives_train_only_the_strategies(fresh: Project) -> None:
+    fresh.params(data__mined_negatives=3)
+    assert ran(fresh.run("dvc", "repro", "finetune@smart_hybrid", "control@untrained", "pretrain")) == {
+        "prepare_pairs",
+        "finetune@smart_hybrid",
+    }
+
+
 def test_a_comment_before_training_trains_nothing(fresh: Project) -> None:
     fresh.edit("stages/prepare_pairs.py", lambda text: text + "# a comment\n")
     assert ran(fresh.run("dvc", "repro")) == {"prepare_pairs"}
 
 
 def test_an_experiment_changes_its_strategy_and_the_diff_shows_it(fresh: Project) -> None:
-    before = {model: fresh.metric(model) for model in ("base", "smart_hybrid")}
-    output = fresh.run(
-        "dvc", "exp", "run", "-S", "finetune.smart_hybrid.projection_learning_rate=1e-1", "-S", "whitening=0.9"
-    )
+    before = {model: fresh.metric(model) for model in DENSE}
+    output = fresh.run("dvc", "exp", "run", "-S", "finetune.smart_hybrid.projection_learning_rate=2e-1")
     assert ran(output) == consequences("smart_hybrid")
-    assert fresh.metric("base") == before["base"]
-    assert fresh.metric("smart_hybrid") != before["smart_hybrid"]
+    assert {model for model in DENSE if fresh.metric(model) != before[model]} == {"smart_hybrid"}
     diff = fresh.run("dvc", "metrics", "diff", "--md")
     changed = {line.split("|")[1].strip() for line in diff.splitlines() if line.startswith("| metrics")}
     assert changed == {"metrics/smart_hybrid/tiny.json"}
+
+
+def test_the_freezing_switch_reruns_one_strategy(fresh: Project) -> None:
+    """C1."""
+    output = fresh.run("dvc", "exp", "run", "-S", "freeze_base=false")
+    assert ran(output) == consequences("pretrain_finetune")
+    curve = pd.read_csv(fresh.folder / "metrics/curves/pretrain_finetune.tsv", sep="\t")
+    assert "learning_rate_base" in curve
+
+
+def test_an_experiment_apart_leaves_the_workspace_as_it_is(fresh: Project) -> None:
+    """`--temp` copies what git sees; outputs and the row cache are found all the same."""
+    rates = "finetune.full_finetune.base_learning_rate=1e-6"
+    output = fresh.run("dvc", "exp", "run", "--temp", "--name", "apart", "-S", rates)
+    assert ran(output) == consequences("full_finetune")
+    assert not fresh.run("git", "status", "--porcelain")
+    assert "apart" in fresh.run("dvc", "exp", "list")
+    shown = json.loads(fresh.run("dvc", "exp", "show", "--json"))
+    (found,) = [row for revision in shown for row in revision.get("experiments") or [] if row["name"] == "apart"]
+    settings = found["revs"][0]["data"]["params"]["params.yaml"]["data"]
+    assert settings["finetune"]["full_finetune"]["base_learning_rate"] == 1e-6
+    fresh.run("dvc", "exp", "remove", "apart")
+
+
+def test_other_pretraining_pairs_train_only_what_they_pretrain(fresh: Project) -> None:
+    output = fresh.run("dvc", "exp", "run", "-S", "pretrain.pairs=title_body")
+    prepared = {"prepare_pretraining", "embed_pairs@pretrain", "pretrain", "evaluate@pretrain-tiny"}
+    assert ran(output) == consequences("pretrain_finetune") | prepared
+
+
+def test_a_model_trained_earlier_is_a_base_to_go_on_from(fresh: Project, tmp_path: Path) -> None:
+    earlier = shutil.copytree(fresh.folder / "models/smart_hybrid", tmp_path / "earlier")
+    curve = fresh.folder / "metrics/curves/smart_hybrid.tsv"
+    reached = pd.read_csv(curve, sep="\t")["dev_ndcg@10"].max()
+    fresh.params(base_model=str(earlier))
+    stages = ran(fresh.run("dvc", "repro", "finetune@smart_hybrid"))
+    assert stages == {"download@base_model", "embed_pairs@finetune", "finetune@smart_hybrid"}
+    assert pd.read_csv(curve, sep="\t")["dev_ndcg@10"][0] == pytest.approx(reached, abs=1e-5)
 
 
 def test_a_folder_of_ones_own_is_evaluated_and_nothing_is_retrained(fresh: Project, tmp_path: Path) -> None:
@@ -299,7 +361,7 @@ def test_a_clone_that_pulls_has_nothing_to_do(project: Project, tmp_path: Path) 
     [
         ({"whitening": 7}, "finetune@smart_hybrid", "whitening: Input should be less than or equal to 1"),
         ({"finetune__shared__batch_size": 999}, "finetune@smart_hybrid", "batch_size is 999"),
-        ({"ddp__nproc_per_node": 0}, "embed_pairs", "ddp.nproc_per_node"),
+        ({"ddp__nproc_per_node": 0}, "embed_pairs@finetune", "ddp.nproc_per_node"),
         ({"base_model": "./nowhere"}, "download@base_model", "does not exist"),
     ],
 )
@@ -313,5 +375,5 @@ def test_a_mistake_ends_the_stage_with_its_cause_and_leaves_nothing(
     assert len(errors) == 1
     assert words in errors[0]
     assert not list(fresh.folder.rglob("*.partial"))
-    out = {"finetune@smart_hybrid": "models/smart_hybrid", "embed_pairs": "data/embeddings/pairs"}
+    out = {"finetune@smart_hybrid": "models/smart_hybrid", "embed_pairs@finetune": "data/embeddings/pairs/finetune"}
     assert not (fresh.folder / out.get(stage, "models/base")).exists()

@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 
 from ragcun.errors import RagcunError
 from ragcun.evaluation import HEADLINE, Evaluation, write_evaluation
+from ragcun.figure import draw
 from ragcun.metrics import CUTOFFS
 from ragcun.pairs import PreparedPairs
 from ragcun.report import Comparison, compare, paired_p_value
@@ -45,7 +47,9 @@ class Results:
     def runs(self) -> Path:
         return self.folder / "runs"
 
-    def compare(self, models: list[str] = MODELS, *, permutations: int = 2000, seed: int = 0) -> Comparison:
+    def compare(
+        self, models: list[str] = MODELS, *, permutations: int = 2000, seed: int = 0, controls: tuple[str, ...] = ()
+    ) -> Comparison:
         return compare(
             models,
             BENCHMARKS,
@@ -54,6 +58,7 @@ class Results:
             relevant=self.relevant,
             permutations=permutations,
             seed=seed,
+            controls=controls,
         )
 
     def summary(self, model: str, benchmark: str) -> dict:
@@ -379,3 +384,32 @@ def test_a_view_leaves_the_comparison_as_it_is(view: Callable[[Comparison], str]
     before = comparison.table.copy()
     assert view(comparison) == view(comparison)
     pd.testing.assert_frame_equal(comparison.table, before)
+
+
+def test_controls_stand_apart_from_the_headline(results: Results) -> None:
+    comparison = results.compare(["bm25", "base"], controls=("smart_hybrid",))
+    assert comparison.headline()["model"].tolist() == ["bm25", "base"]
+    assert comparison.headline(comparison.controls)["model"].tolist() == ["smart_hybrid"]
+    assert "## Controls" in comparison.to_markdown()
+    assert "## Controls" not in results.compare().to_markdown()
+    assert "smart" not in comparison.to_latex()
+
+
+def test_the_figure_shows_every_model_and_is_the_same_every_time(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[list[float]] = []
+    bar = Axes.bar
+
+    def noting(self: Axes, x: list[float], height: pd.Series, *args: object, **kwargs: object) -> object:
+        shown.append(list(height))
+        return bar(self, x, height, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Axes, "bar", noting)
+    comparison = results.compare(["bm25", "base"], controls=("smart_hybrid",))
+    for name in ("first", "second"):
+        draw(comparison, tmp_path / name)
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
+    assert (tmp_path / "first").read_bytes().startswith(b"\x89PNG")
+    expected = [[row(comparison, model, name)["ndcg@10"] for name in BENCHMARKS] for model in ("bm25", "base")]
+    assert shown == expected * 2

@@ -36,9 +36,7 @@ SETTINGS = Training(
 
 def pairs() -> PreparedPairs:
     roles = ["passage"] * 30 + ["query"] * 30
-    texts = pd.DataFrame(
-        {"text": TEXTS, "role": roles, "split": (["train"] * 22 + ["dev"] * 8) * 2, "task": "finetune"}
-    )
+    texts = pd.DataFrame({"text": TEXTS, "role": roles, "split": (["train"] * 22 + ["dev"] * 8) * 2})
     frame = pd.DataFrame({"query": np.arange(30) + 30, "positive": np.arange(30)})
     frame["negatives"] = [np.array([(row + 3) % 22]) for row in range(30)]
     return PreparedPairs(texts, frame[:22], frame[22:], {})
@@ -142,6 +140,8 @@ def test_a_live_run_moves_what_is_not_frozen_at_each_groups_rate(
     pooler = {name for name in before if ".pooler." in name}
     frozen = {name for name in before if ".embeddings." in name or ".layer.0." in name} if frozen_layers else set()
     assert stays == pooler | frozen
+    # What gets no gradient is not left to DDP, which would wait for it, nor to weight decay.
+    assert stays == {name for name, value in encoder.named_parameters() if not value.requires_grad}
 
 
 def scores_that_rise() -> object:

@@ -49,7 +49,6 @@ def problem() -> tuple[PreparedPairs, np.ndarray]:
             "text": [f"{role} {row}" for role in ("passage", "query") for row in range(total)],
             "role": ["passage"] * total + ["query"] * total,
             "split": (["train"] * PASSAGES + ["dev"] * DEV) * 2,
-            "task": "finetune",
         }
     )
     rows = np.arange(total)

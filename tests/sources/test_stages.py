@@ -74,7 +74,7 @@ def test_raw_data_are_fetched_and_prepared(project: Path, monkeypatch: pytest.Mo
     run(monkeypatch, download, "passages")
     run(monkeypatch, download, "pairs")
     run(monkeypatch, prepare_pairs)
-    prepared = read_pairs(project / "data" / "pairs")
+    prepared = read_pairs(project / "data" / "pairs" / "finetune")
     assert prepared.texts["text"].tolist() == ["A train text", "B dev text", "train?", "dev?"]
     assert prepared.train_passage_ids.tolist() == [0]
 

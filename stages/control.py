@@ -1,0 +1,30 @@
+"""models/base with a projection that is not trained → models/NAME: what training is held against.
+
+Usage: python -m stages.control NAME {base|random}
+"""
+
+import argparse
+from pathlib import Path
+
+from ragcun.params import load_params
+from ragcun.start import write_control
+from stages import run_stage
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name")
+    parser.add_argument("kind", choices=["base", "random"])
+    arguments = parser.parse_args()
+    write_control(
+        load_params(),
+        arguments.kind,
+        init=Path("models/base"),
+        pairs_folder=Path("data/pairs"),
+        store_folder=Path("data/embeddings/pairs"),
+        model_folder=Path("models", arguments.name),
+    )
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,30 @@
+"""Make training pairs from passages alone: data/raw/passages, as far as they are train texts → data/pairs/pretrain."""
+
+import json
+import logging
+from pathlib import Path
+
+from ragcun.pairs import read_texts, write_pairs
+from ragcun.params import load_params
+from ragcun.raw import read_passages
+from ragcun.unsupervised import pretraining_pairs
+from stages import run_stage
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> None:
+    params = load_params()
+    made = pretraining_pairs(
+        read_texts(Path("data/pairs/finetune")),
+        read_passages(Path("data/raw/passages")),
+        params.pretrain.pairs,
+        params.pretrain.num_pairs,
+        params.seed,
+    )
+    write_pairs(Path("data/pairs/pretrain"), made)
+    logger.info("made: %s", json.dumps(made.report))
+
+
+if __name__ == "__main__":
+    run_stage(main)

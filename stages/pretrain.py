@@ -1,0 +1,28 @@
+"""models/base, the unlabelled pairs of data/pairs and the store → models/pretrain, metrics/curves/pretrain.tsv.
+
+Usage: torchrun -m stages.pretrain
+"""
+
+from pathlib import Path
+
+from ragcun import distributed
+from ragcun.params import load_params
+from ragcun.runs import execute, pretrain_run
+from stages import run_stage
+
+
+def main() -> None:
+    params = load_params()
+    with distributed.process_group():
+        execute(
+            pretrain_run(params, Path("models/base")),
+            params,
+            pairs_folder=Path("data/pairs"),
+            store_folder=Path("data/embeddings/pairs"),
+            model_folder=Path("models/pretrain"),
+            curve_file=Path("metrics/curves/pretrain.tsv"),
+        )
+
+
+if __name__ == "__main__":
+    run_stage(main)
