@@ -1,50 +1,68 @@
 """The experiments of this folder's scripts as a Markdown table, from what dvc recorded of them.
 
-Usage: python experiments/table.py MODEL PREFIX
+Usage: python experiments/table.py PREFIX MODEL... [--split dev|test]
 
-Prints, for `workspace` and every experiment named PREFIX-…, the dev NDCG@10 of MODEL on each benchmark, their mean, and
-the corpus' IsoScore: what defaults are chosen by. Test figures are left out on purpose.
+For the commit (`defaults`) and every experiment named PREFIX-…: NDCG@10 of each model on each benchmark, their mean, and
+the corpus' IsoScore, best mean first. Defaults are chosen by dev, which is what it prints unless told; an ablation that
+chooses nothing reports test.
 """
 
+import argparse
 import json
 import subprocess
-import sys
 from typing import Any
 
 
 def main() -> None:
-    model, prefix = sys.argv[1:]
+    parser = argparse.ArgumentParser()
+    parser.add_argument("prefix")
+    parser.add_argument("models", nargs="+")
+    parser.add_argument("--split", choices=["dev", "test"], default="dev")
+    arguments = parser.parse_args()
+    rows = []
+    for name, revision in experiments(arguments.prefix).items():
+        for model in arguments.models:
+            figures = measured(revision["data"]["metrics"], model, arguments.split)
+            if figures:
+                rows.append({"experiment": name, "model": model, **figures})
+    rows.sort(key=lambda row: (arguments.models.index(row["model"]), -float(row["mean"])))
+    header = list(dict.fromkeys(column for row in rows for column in row))
+    print("| " + " | ".join(header) + " |")
+    print("| --- | --- |" + " ---: |" * (len(header) - 2))
+    for row in rows:
+        print("| " + " | ".join(row.get(name, "") for name in header) + " |")
+
+
+def experiments(prefix: str) -> dict[str, Any]:
+    """What `dvc exp show` has of the commit, as `defaults`, and of the experiments by the rest of their names."""
     shown = json.loads(subprocess.check_output(["dvc", "exp", "show", "--json"], text=True))
     # The first revision is the workspace, the second the commit; experiments stand under the commits they left.
     found = {"defaults": shown[1]}
     for revision in shown:
         for experiment in revision.get("experiments") or []:
             name = experiment["name"] or ""
-            if name.startswith(f"{prefix}-"):
+            # One that waits, runs or failed is shown with the figures of its commit.
+            ended = (experiment["executor"] or {"state": "success"})["state"] == "success"
+            if ended and name.startswith(f"{prefix}-"):
                 found[name.removeprefix(f"{prefix}-")] = experiment["revs"][0]
-    rows = [row(name, revision["data"]["metrics"], model) for name, revision in found.items()]
-    benchmarks = [name for name in rows[0] if name.startswith("dev")]
-    header = ["experiment", *benchmarks, "mean", "IsoScore"]
-    print("| " + " | ".join(header) + " |")
-    print("| --- |" + " ---: |" * (len(header) - 1))
-    for line in sorted(rows, key=lambda line: -float(line["mean"])):
-        print("| " + " | ".join(str(line[name]) for name in header) + " |")
+    return found
 
 
-def row(name: str, metrics: dict[str, Any], model: str) -> dict[str, str]:
-    """One experiment's figures."""
+def measured(metrics: dict[str, Any], model: str, split: str) -> dict[str, str]:
+    """A model's figures in one experiment; none where it has no metrics."""
     files = {
         path.split("/")[2].removesuffix(".json"): value["data"]
         for path, value in metrics.items()
-        if f"/{model}/" in path
+        if path.startswith(f"metrics/{model}/") and "data" in value
     }
-    dev = {benchmark: data["dev"]["ndcg@10"] for benchmark, data in files.items() if "dev" in data}
-    isoscore = next(iter(files.values()))["isotropy"]["isoscore"]
+    scores = {name: data if split == "test" else data.get("dev", {}) for name, data in sorted(files.items())}
+    ndcg = {name: found["ndcg@10"] for name, found in scores.items() if found}
+    if not ndcg:
+        return {}
     return {
-        "experiment": name,
-        **{f"dev {benchmark}": f"{value:.4f}" for benchmark, value in sorted(dev.items())},
-        "mean": f"{sum(dev.values()) / len(dev):.4f}",
-        "IsoScore": f"{isoscore:.3f}",
+        **{f"{split} {name}": f"{value:.4f}" for name, value in ndcg.items()},
+        "mean": f"{sum(ndcg.values()) / len(ndcg):.4f}",
+        "IsoScore": f"{next(iter(files.values()))['isotropy']['isoscore']:.3f}",
     }
 
 
