@@ -1,6 +1,7 @@
 """The two shapes of a model train alike; chunks by length change nothing; prompts are those of encoding."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from ragcun.pairs import PreparedPairs
 from ragcun.params import Training
 from ragcun.trainee import FrozenTrainee, LiveTrainee, Trainee
 from ragcun.training import Trainer, TrainingResult, parameter_groups, train
+from tests.processes import run_in_processes
 from tests.tiny import WORDS, save_tiny_base
 
 PASSAGES = [" ".join(WORDS[row : row + 1 + row % 7]) for row in range(30)]
@@ -142,6 +144,27 @@ def test_a_live_run_moves_what_is_not_frozen_at_each_groups_rate(
     assert stays == pooler | frozen
     # What gets no gradient is not left to DDP, which would wait for it, nor to weight decay.
     assert stays == {name for name, value in encoder.named_parameters() if not value.requires_grad}
+
+
+def trained_live(base: str, work: str) -> dict[str, Any]:
+    """What a live run comes to, on however many processes."""
+    torch.manual_seed(0)
+    encoder = IsotropicGaussianEncoder(output_dim=16, base_model=base, freeze_base=False, device="cpu")
+    trainee = LiveTrainee(encoder, TEXTS, chunk=4, dtype="float32")
+    rates = {"base": 1e-3, "projection": 1e-2}
+    result = train(trainee, pairs(), similarity="cosine", settings=SETTINGS, rates=rates, seed=3, work=Path(work))
+    weights = {name: value.detach() for name, value in encoder.named_parameters()}
+    return {**weights, "losses": result.curve["loss"].tolist()[1:]}
+
+
+def test_a_live_run_on_two_processes_is_the_run_on_one(tmp_path: Path) -> None:
+    """C5, without dropout: each process would draw its own."""
+    base = str(save_tiny_base(tmp_path / "base", dropout=0))
+    alone = trained_live(base, str(tmp_path / "alone"))
+    for shared in run_in_processes(trained_live, 2, base, str(tmp_path / "shared")):
+        assert shared.pop("losses") == pytest.approx(alone["losses"], abs=2e-4)
+        for name, value in shared.items():
+            assert torch.allclose(value, alone[name], atol=1e-3), name
 
 
 def scores_that_rise() -> object:

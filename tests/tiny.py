@@ -31,12 +31,13 @@ _OTHER = "query passage title of a the and about which what is was in on with ol
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
-def save_tiny_base(folder: Path, *, seed: int = 0, prompts: dict[str, str] | None = None) -> Path:
+def save_tiny_base(folder: Path, *, seed: int = 0, prompts: dict[str, str] | None = None, dropout: float = 0.1) -> Path:
     """Save a SentenceTransformer of two random BERT layers, mean pooling and Normalize; return `folder`.
 
     Args:
         seed: of the weights.
         prompts: by name (`query`, `document`); their words may be those of the texts.
+        dropout: of every layer, where it trains.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -50,6 +51,8 @@ def save_tiny_base(folder: Path, *, seed: int = 0, prompts: dict[str, str] | Non
                 max_position_embeddings=MAX_LENGTH,
                 # Ten times the usual spread: with the usual one all texts get nearly the same vector.
                 initializer_range=0.2,
+                hidden_dropout_prob=dropout,
+                attention_probs_dropout_prob=dropout,
             )
         )
     with tempfile.TemporaryDirectory() as parts:
