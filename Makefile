@@ -34,7 +34,7 @@ check-lock: $(INSTALLED)  ## fail where dvc.lock is not the lock of this tree
 $(INSTALLED): requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ragcun needs Python 3.11 or newer; set PYTHON=...")'
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-compile --requirement requirements.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.txt
 	touch $@
 
 clean:  ## remove the environment; outputs stay
