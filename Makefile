@@ -6,6 +6,8 @@ PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-
 INSTALLED := $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export TOKENIZERS_PARALLELISM ?= false
+# What is imported is compiled once, by the first stage that does; compiling all that is installed takes a minute.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: repro test test-all lint coverage check-lock clean
 
@@ -34,7 +36,7 @@ check-lock: $(INSTALLED)  ## fail where dvc.lock is not the lock of this tree
 $(INSTALLED): requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ragcun needs Python 3.11 or newer; set PYTHON=...")'
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-compile --requirement requirements.txt
 	touch $@
 
 clean:  ## remove the environment; outputs stay
