@@ -266,6 +266,7 @@ def test_a_comment_in_a_module_makes_stale_the_stages_that_import_it(
     assert edited.stale() == expected
 
 
+@pytest.mark.slow
 def test_other_negatives_train_only_the_strategies(fresh: Project) -> None:
     fresh.params(data__mined_negatives=3)
     assert ran(fresh.run("dvc", "repro", "finetune@smart_hybrid", "control@untrained", "pretrain")) == {
@@ -311,12 +312,14 @@ def test_an_experiment_apart_leaves_the_workspace_as_it_is(fresh: Project) -> No
     fresh.run("dvc", "exp", "remove", "apart")
 
 
+@pytest.mark.slow
 def test_other_pretraining_pairs_train_only_what_they_pretrain(fresh: Project) -> None:
     output = fresh.run("dvc", "exp", "run", "-S", "pretrain.pairs=title_body")
     prepared = {"prepare_pretraining", "embed_pairs@pretrain", "pretrain", "evaluate@pretrain-tiny"}
     assert ran(output) == consequences("pretrain_finetune") | prepared
 
 
+@pytest.mark.slow
 def test_a_model_trained_earlier_is_a_base_to_go_on_from(fresh: Project, tmp_path: Path) -> None:
     earlier = shutil.copytree(fresh.folder / "models/smart_hybrid", tmp_path / "earlier")
     curve = fresh.folder / "metrics/curves/smart_hybrid.tsv"
