@@ -89,29 +89,21 @@ def test_a_random_start_of_the_stage_is_drawn_from_the_seed(tiny_base: Path, inp
 def test_each_setting_has_its_own_checkpoints(
     tiny_base: Path, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
 ) -> None:
-    folders: list[Path] = []
-
-    class Begun(Exception):
-        pass
-
-    def stop(*args: Any, work: Path, **kwargs: Any) -> None:
-        folders.append(work)
-        raise Begun
-
-    monkeypatch.setattr(runs, "train", stop)
     plain = tiny_params()
     finetune = plain.finetune
+    top = {name: value for name, value in change.items() if name not in ("shared", "strategy")}
     other = {
         "finetune": finetune.model_copy(
             update={
-                "shared": finetune.shared.model_copy(update=change.pop("shared", {})),
-                "smart_hybrid": finetune.smart_hybrid.model_copy(update=change.pop("strategy", {})),
+                "shared": finetune.shared.model_copy(update=change.get("shared", {})),
+                "smart_hybrid": finetune.smart_hybrid.model_copy(update=change.get("strategy", {})),
             }
         )
     }
-    for settings in (plain, plain, plain.model_copy(update={**other, **change})):
-        with pytest.raises(Begun):
-            run(settings, tiny_base, inputs, tmp_path)
+    folders = [
+        checkpoints_of(settings, tiny_base, inputs, tmp_path, monkeypatch)
+        for settings in (plain, plain, plain.model_copy(update={**other, **top}))
+    ]
     assert folders[0] == folders[1] != folders[2]
 
 
@@ -123,20 +115,27 @@ def test_each_model_to_start_from_has_its_own_checkpoints(
     second = shutil.copytree(first, tmp_path / "second")
     file = second / "4_Dense" / "model.safetensors"
     save_file({name: 2 * value for name, value in load_file(file).items()}, file)
-    folders: list[Path] = []
+    folders = [
+        checkpoints_of(tiny_params(), init, inputs, tmp_path / "other", monkeypatch) for init in (first, first, second)
+    ]
+    assert folders[0] == folders[1] != folders[2]
+
+
+def checkpoints_of(settings: Params, init: Path, inputs: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a run keeps its checkpoints; it ends before its first step."""
 
     class Begun(Exception):
         pass
 
     def stop(*args: Any, work: Path, **kwargs: Any) -> None:
-        folders.append(work)
-        raise Begun
+        raise Begun(work)
 
-    monkeypatch.setattr(runs, "train", stop)
-    for init in (first, first, second):
-        with pytest.raises(Begun):
-            run(tiny_params(), init, inputs, tmp_path / "other")
-    assert folders[0] == folders[1] != folders[2]
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "train", stop)
+        with pytest.raises(Begun) as begun:
+            run(settings, init, inputs, out)
+    folder: Path = begun.value.args[0]
+    return folder
 
 
 def test_checkpoints_of_other_settings_or_data_lie_elsewhere() -> None:
