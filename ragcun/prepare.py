@@ -14,7 +14,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -183,7 +183,7 @@ def _train_frame(table: _Table, rows: Sequence[_Row], mined_negatives: int) -> p
         rank = table.queries[row.query] - first_query
         struck = known[query_key(row.query)].union(own)
         matches = (i for i in found[rank][scores[rank] > 0].tolist() if i not in struck)
-        negatives.append([*own, *(i for i, _ in zip(matches, range(mined_negatives), strict=False))])
+        negatives.append([*own, *islice(matches, mined_negatives)])
     return _frame(table, rows, negatives)
 
 
