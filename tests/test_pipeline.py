@@ -25,6 +25,9 @@ ROOT = Path(__file__).parents[1]
 class Project:
     """A copy of the project, and a shell in it."""
 
+    # What the stages of its first run opened below data/ and models/: lines of stage and path.
+    opened: Path
+
     def __init__(self, folder: Path, cache: Path) -> None:
         self.folder = folder
         scripts = Path(sys.executable).parent
@@ -142,7 +145,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project.run("git", "init", "--quiet")
     project.run("git", "add", ".")
     project.run("git", "commit", "--quiet", "-m", "start")
-    project.first_output = project.run("dvc", "repro")  # type: ignore[attr-defined]
+    plain = project.environment
+    project.opened = tmp_path_factory.mktemp("opened") / "files"
+    project.environment = {**plain, "PYTHONPATH": str(ROOT / "tests/audit"), "OPENED_FILES": str(project.opened)}
+    project.run("dvc", "repro")
+    project.environment = plain
     project.run("git", "add", ".")
     project.run("git", "commit", "--quiet", "-m", "first results")
     return project
@@ -192,6 +199,23 @@ def test_only_metrics_and_the_lock_are_left_for_git(project: Project) -> None:
     committed = project.run("git", "show", "--name-only", "--format=", "HEAD").split()
     assert {name.split("/")[0] for name in committed} == {"metrics", "dvc.lock"}
     assert not project.run("git", "status", "--porcelain")
+
+
+def test_stages_open_only_what_they_declare(project: Project) -> None:
+    """What a stage reads and dvc.yaml does not name would not make it stale."""
+    lock = yaml.safe_load((project.folder / "dvc.lock").read_text())["stages"]
+    opened = {tuple(line.split("\t")) for line in project.opened.read_text().splitlines()}
+    assert {stage for stage, _ in opened} >= TRAININGS | EVALUATIONS | {"pretrain", "compare", "prepare_pretraining"}
+    undeclared = {
+        (stage, path)
+        for stage, path in opened
+        if not any(
+            path == entry["path"] or path.startswith(f"{entry['path']}/")
+            for kind in ("deps", "outs")
+            for entry in lock[stage].get(kind, [])
+        )
+    }
+    assert not undeclared
 
 
 def test_a_second_run_runs_nothing(project: Project) -> None:
