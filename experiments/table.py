@@ -3,8 +3,8 @@
 Usage: python experiments/table.py PREFIX MODEL... [--split dev|test]
 
 For the commit (`defaults`) and every experiment named PREFIX-…: NDCG@10 of each model on each benchmark, their mean, and
-the corpus' IsoScore, best mean first. Defaults are chosen by dev, which is what it prints unless told; an ablation that
-chooses nothing reports test.
+the corpus' IsoScore, best mean first. A model that an experiment did not change has no row in it. Defaults are chosen by
+dev, which is what it prints unless told; an ablation that chooses nothing reports test.
 """
 
 import argparse
@@ -20,10 +20,13 @@ def main() -> None:
     parser.add_argument("--split", choices=["dev", "test"], default="dev")
     arguments = parser.parse_args()
     rows = []
-    for name, revision in experiments(arguments.prefix).items():
+    found = experiments(arguments.prefix)
+    committed = found["defaults"]["data"]["metrics"]
+    for name, revision in found.items():
         for model in arguments.models:
-            figures = measured(revision["data"]["metrics"], model, arguments.split)
-            if figures:
+            metrics = revision["data"]["metrics"]
+            figures = measured(metrics, model, arguments.split)
+            if figures and (name == "defaults" or files(metrics, model) != files(committed, model)):
                 rows.append({"experiment": name, "model": model, **figures})
     rows.sort(key=lambda row: (arguments.models.index(row["model"]), -float(row["mean"])))
     header = list(dict.fromkeys(column for row in rows for column in row))
@@ -48,21 +51,26 @@ def experiments(prefix: str) -> dict[str, Any]:
     return found
 
 
-def measured(metrics: dict[str, Any], model: str, split: str) -> dict[str, str]:
-    """A model's figures in one experiment; none where it has no metrics."""
-    files = {
+def files(metrics: dict[str, Any], model: str) -> dict[str, Any]:
+    """What a model's metrics files hold, by benchmark."""
+    return {
         path.split("/")[2].removesuffix(".json"): value["data"]
         for path, value in metrics.items()
         if path.startswith(f"metrics/{model}/") and "data" in value
     }
-    scores = {name: data if split == "test" else data.get("dev", {}) for name, data in sorted(files.items())}
+
+
+def measured(metrics: dict[str, Any], model: str, split: str) -> dict[str, str]:
+    """A model's figures in one experiment; none where it has no metrics."""
+    found = files(metrics, model)
+    scores = {name: data if split == "test" else data.get("dev", {}) for name, data in sorted(found.items())}
     ndcg = {name: found["ndcg@10"] for name, found in scores.items() if found}
     if not ndcg:
         return {}
     return {
         **{f"{split} {name}": f"{value:.4f}" for name, value in ndcg.items()},
         "mean": f"{sum(ndcg.values()) / len(ndcg):.4f}",
-        "IsoScore": f"{next(iter(files.values()))['isotropy']['isoscore']:.3f}",
+        "IsoScore": f"{next(iter(found.values()))['isotropy']['isoscore']:.3f}",
     }
 
 
