@@ -8,11 +8,14 @@ through the differentiable collectives below, whose backward adds up what every 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from ragcun.errors import LostProcessError, RagcunError
 
 
 def rank() -> int:
@@ -38,18 +41,47 @@ def device() -> torch.device:
 
 
 @contextmanager
-def process_group() -> Iterator[None]:
-    """Join torchrun's processes, where there is more than one, for the time of the block."""
+def process_group(timeout: float = 600) -> Iterator[None]:
+    """Join torchrun's processes, where there is more than one, for the time of the block.
+
+    Args:
+        timeout: seconds after which a process that waits for the others gives up.
+
+    Raises:
+        RagcunError: another process did not answer in time. LostProcessError, one of these: it has gone.
+    """
     if world_size() == 1 or _started():
         yield
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(device())
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
     try:
         yield
+    except RuntimeError as error:
+        explained = _explained(error, timeout)
+        if explained is None:
+            raise
+        raise explained from error
     finally:
         dist.destroy_process_group()
+
+
+def _explained(error: RuntimeError, timeout: float) -> RagcunError | None:
+    """What an error of a collective says of the other ranks; None for any other error."""
+    text = str(error).lower()
+    if not any(name in text for name in ("gloo", "nccl", "tcpstore")):
+        return None
+    if "timed out" in text or "timeout" in text:
+        return RagcunError(
+            f"rank {rank()} waited for another process for {timeout:g} s: it hangs, or ddp.timeout is too short for it"
+        )
+    if any(
+        words in text for words in ("closed", "reset", "broken pipe", "refused", "aborted", "remote process exited")
+    ):
+        return LostProcessError(f"rank {rank()} ends, for another process has gone: the first failure is the cause")
+    return None
 
 
 def shard(count: int) -> slice:
@@ -66,6 +98,15 @@ def barrier() -> None:
     """Wait for every process."""
     if _started():
         dist.barrier()
+
+
+def any_rank(flag: bool) -> bool:
+    """Whether `flag` is true on any rank; the same answer on every rank."""
+    if not _started():
+        return flag
+    flags = torch.tensor(int(flag), device=device())
+    dist.all_reduce(flags, dist.ReduceOp.MAX)
+    return bool(flags.item())
 
 
 def gather_objects(value: Any) -> list[Any]:

@@ -6,3 +6,7 @@ Stages print it without a traceback and exit 1; anything else is a defect of rag
 
 class RagcunError(Exception):
     """Something outside the code is wrong: params, data, network, machine."""
+
+
+class LostProcessError(RagcunError):
+    """Another process of this run has gone: its failure is the cause, not this one."""

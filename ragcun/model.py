@@ -18,6 +18,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Dropout
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ragcun.base import LAYOUT_FILE, load_base, saved_base_length
 from ragcun.errors import RagcunError
@@ -74,6 +75,8 @@ class IsotropicGaussianEncoder(SentenceTransformer):
                 device=str(base.device),
             )
             self.base_length = len(base)
+        # Whether a forward pass in training drops its activations and its backward pass computes them again.
+        self.recompute = False
         self._frozen = list(self)[: self.base_length] if freeze_base else self._lowest_layers(freeze_layers)
         for module in self._frozen:
             module.requires_grad_(False)
@@ -95,27 +98,23 @@ class IsotropicGaussianEncoder(SentenceTransformer):
             module.eval()
         return self
 
+    def forward(self, input: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:
+        if not (self.recompute and self.training and torch.is_grad_enabled()):
+            return super().forward(input, **kwargs)
+
+        def embedding() -> Tensor:
+            # Of a copy: the modules write what they compute, all of its activations, into the dict they are given.
+            return super(IsotropicGaussianEncoder, self).forward(dict(input), **kwargs)["sentence_embedding"]
+
+        return {"sentence_embedding": checkpoint(embedding, use_reentrant=False)}
+
     def _lowest_layers(self, count: int) -> list[nn.Module]:
         """The transformer's first `count` layers and all that comes before them, its embeddings."""
         if count == 0:
             return []
-        transformer = self.transformers_model
-        wanted = getattr(self.config, "num_hidden_layers", None)
-        stacks = [
-            (name, module)
-            for name, module in (transformer.named_modules() if transformer is not None else [])
-            if isinstance(module, nn.ModuleList) and len(module) == wanted
-        ]
-        if transformer is None or not stacks or wanted is None:
-            raise RagcunError("freeze_layers needs a base that is a transformer with layers: set it to 0")
-        if count > wanted:
-            raise RagcunError(f"freeze_layers is {count}, but the base has {wanted} layers: lower it")
-        path, layers = stacks[0]
-        below = []
-        for name, module in transformer.named_children():
-            if path == name or path.startswith(f"{name}."):
-                break
-            below.append(module)
+        below, layers = transformer_layers(self)
+        if count > len(layers):
+            raise RagcunError(f"freeze_layers is {count}, but the base has {len(layers)} layers: lower it")
         return [*below, *layers[:count]]
 
     def get_trainable_parameters(self) -> dict[str, list[nn.Parameter]]:
@@ -154,6 +153,32 @@ class Head(SentenceTransformer):
             out[at : at + len(part)] = self({"sentence_embedding": part})["sentence_embedding"].float().cpu().numpy()
         self.train(training)
         return out
+
+
+def transformer_layers(model: SentenceTransformer) -> tuple[list[nn.Module], list[nn.Module]]:
+    """Of a model's transformer, the modules before its layers (the embeddings), and the layers, lowest first.
+
+    Raises:
+        RagcunError: it has none.
+    """
+    transformer = model.transformers_model
+    wanted = getattr(model.config, "num_hidden_layers", None)
+    stacks = [
+        (name, module)
+        for name, module in (transformer.named_modules() if transformer is not None else [])
+        if isinstance(module, nn.ModuleList) and len(module) == wanted
+    ]
+    if transformer is None or not stacks:
+        raise RagcunError(
+            "freeze_layers and layer_decay need a base that is a transformer with layers: set them to 0 and 1"
+        )
+    path, layers = stacks[0]
+    below = []
+    for name, module in transformer.named_children():
+        if path == name or path.startswith(f"{name}."):
+            break
+        below.append(module)
+    return below, list(layers)
 
 
 def build_projection(base_dim: int, output_dim: int, dropout: float) -> list[nn.Module]:

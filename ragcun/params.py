@@ -19,6 +19,8 @@ Dtype = Literal["float32", "bfloat16"]
 Role = Literal["query", "passage"]
 UnsupervisedPairs = Literal["crops", "inverse_cloze", "title_body"]
 ProjectionInit = Literal["base", "random"]
+Schedule = Literal["linear", "cosine", "constant"]
+Tracker = Literal["tensorboard", "wandb", "mlflow", "dvclive"]
 Similarity = Literal["cosine", "euclidean", "dot"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
@@ -31,6 +33,7 @@ class _Section(BaseModel):
 
 class Ddp(_Section):
     nproc_per_node: Literal["gpu"] | Annotated[int, Field(ge=1)]
+    timeout: Annotated[int, Field(ge=1)]
 
     @model_validator(mode="after")
     def _gpu_needs_one(self) -> "Ddp":
@@ -48,6 +51,7 @@ class Data(_Section):
     mined_negatives: Annotated[int, Field(ge=0)]
     benchmarks: Annotated[list[Name], Field(min_length=1)]
     local: dict[Name, str]
+    validation: Name | None
 
     @model_validator(mode="after")
     def _benchmarks_have_names_of_their_own(self) -> "Data":
@@ -76,11 +80,14 @@ class Training(_Section):
     temperature: Annotated[float, Field(gt=0)]
     isotropy_weight: Annotated[float, Field(ge=0)]
     isotropy_directions: Annotated[int, Field(ge=1)]
-    schedule: Literal["linear", "cosine", "constant"]
+    schedule: Schedule
     warmup_ratio: Annotated[float, Field(ge=0, le=1)]
     weight_decay: Annotated[float, Field(ge=0)]
     max_grad_norm: Annotated[float, Field(gt=0)]
     evaluations: Annotated[int, Field(ge=1)]
+    # The measures are those of ragcun.metrics at the cut-off of 10.
+    metric_for_best: Annotated[str, Field(pattern=r"^(dev|validation)_[a-z]+@10$")] = "dev_ndcg@10"
+    patience: Annotated[int, Field(ge=1)] | None = None
     dev_queries: Annotated[int, Field(ge=1)] | None = None
     dev_passages: Annotated[int, Field(ge=2)] | None = None
     dtype: Dtype = "float32"
@@ -107,6 +114,7 @@ class Live(_Section):
     dtype: Dtype
     max_length: Annotated[int, Field(ge=1)] | None
     forward_size: Annotated[int, Field(ge=1)]
+    cache_gradients: bool
 
     @model_validator(mode="after")
     def _a_batch_fits(self) -> "Live":
@@ -122,6 +130,10 @@ class Strategy(_Section):
 
     projection_learning_rate: Annotated[float, Field(gt=0)]
     base_learning_rate: Annotated[float, Field(gt=0)] | None = None
+    base_schedule: Schedule | None = None
+    base_warmup_ratio: Annotated[float, Field(ge=0, le=1)] | None = None
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    unfreeze_after: Annotated[float, Field(ge=0, lt=1)] = 0.0
     freeze_layers: Annotated[int, Field(ge=0)] = 0
 
 
@@ -143,7 +155,7 @@ class Finetune(_Section):
         """The run of a strategy: `shared`, with what `live` changes where the base trains."""
         if not live:
             return self.shared
-        own = self.live.model_dump(exclude={"max_length", "forward_size"})
+        own = self.live.model_dump(exclude={"max_length", "forward_size", "cache_gradients"})
         # The store holds the base's vectors: it has no negatives for a base that moves.
         return self.shared.model_copy(update={**own, "store_negatives": 0})
 
@@ -162,6 +174,10 @@ class Evaluate(_Section):
     permutations: Annotated[int, Field(ge=100)]
 
 
+class Tracking(_Section):
+    report_to: list[Tracker]
+
+
 class Params(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     base_model: Annotated[str, Field(min_length=1)]
@@ -177,6 +193,7 @@ class Params(_Section):
     pretrain: Pretrain
     finetune: Finetune
     evaluate: Evaluate
+    tracking: Tracking
 
     @model_validator(mode="after")
     def _negatives_were_mined(self) -> "Params":
@@ -187,6 +204,16 @@ class Params(_Section):
                 raise ValueError(
                     f"finetune.{name}.negatives is {wanted}, but data.mined_negatives is {mined}: "
                     "raise the second or lower the first"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _the_metric_is_measured(self) -> "Params":
+        for name, training in (("finetune.shared", self.finetune.shared), ("pretrain", self.pretrain)):
+            if training.metric_for_best.startswith("validation_") and self.data.validation is None:
+                raise ValueError(
+                    f"{name}.metric_for_best is {training.metric_for_best}, but data.validation is null: name a benchmark "
+                    "there, or choose by dev_ndcg@10"
                 )
         return self
 

@@ -4,6 +4,7 @@ Checkpoints of a run lie in the user's cache folder under a hash of everything t
 interrupted run goes on and a run with other settings or data never continues it.
 """
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -12,23 +13,26 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from ragcun import distributed
-from ragcun.base import cut_texts_at
-from ragcun.embeddings import read_embeddings
+from ragcun.base import cut_texts_at, load_base
+from ragcun.embeddings import TextEncoder, Texts, read_embeddings, scratch_folder, write_embeddings
 from ragcun.errors import RagcunError
 from ragcun.files import atomic_file, atomic_folder, sha256_file
 from ragcun.model import IsotropicGaussianEncoder
 from ragcun.model_card import write_model_card
+from ragcun.optimization import Pace
 from ragcun.pairs import PreparedPairs, read_pairs
 from ragcun.params import Params, Similarity, Training
 from ragcun.row_cache import cache_folder
 from ragcun.start import check_store, deciding, start
+from ragcun.tracking import trackers
 from ragcun.trainee import FrozenTrainee, LiveTrainee, Trainee
 from ragcun.training import train
+from ragcun.validation import Validation, read_validation
 
 logger = logging.getLogger(__name__)
 
@@ -37,55 +41,81 @@ Task = Literal["finetune", "pretrain"]
 
 @dataclass(frozen=True)
 class Run:
-    """What one training stage does: from which model, on which task's pairs, with which settings and peak rates."""
+    """What one training stage does: from which model, on which task's pairs, with which settings and learning rates."""
 
     name: str
     init: Path
     task: Task
     settings: Training
-    rates: dict[str, float]
+    paces: dict[str, Pace]
     freeze_base: bool
+    # The rest is of a run with a base that trains.
     freeze_layers: int = 0
-    # Of a run with a base that trains: tokens of a text, and texts in a forward pass.
+    layer_decay: float = 1.0
+    # Tokens of a text, texts in a forward pass, and whether the pass is made again for its gradients.
     max_length: int | None = None
     forward_size: int = 1
+    cache_gradients: bool = False
+
+    def decides(self) -> dict[str, Any]:
+        """Of these, what decides the result, as JSON; the model to start from is not named but hashed by others."""
+        own = dataclasses.asdict(dataclasses.replace(self, settings=None))  # type: ignore[arg-type]
+        return {name: value for name, value in own.items() if name not in ("init", "settings", "cache_gradients")}
 
 
 def pretrain_run(params: Params, init: Path) -> Run:
     """Unsupervised pretraining: always on a frozen base."""
-    rates = {"projection": params.pretrain.projection_learning_rate}
-    return Run("pretrain", init, "pretrain", params.pretrain, rates, freeze_base=True)
+    settings = params.pretrain
+    paces = {"projection": Pace(settings.projection_learning_rate, settings.schedule, settings.warmup_ratio)}
+    return Run("pretrain", init, "pretrain", settings, paces, freeze_base=True)
 
 
 def finetune_run(params: Params, strategy: str, init: Path, *, freeze_base: bool) -> Run:
     """A strategy's fine-tuning. Raises RagcunError where params.yaml has no such strategy."""
     own = params.finetune.strategy(strategy)
-    rates = {"projection": own.projection_learning_rate}
+    settings = params.finetune.training(live=not freeze_base)
+    paces = {"projection": Pace(own.projection_learning_rate, settings.schedule, settings.warmup_ratio)}
     if freeze_base:
-        return Run(strategy, init, "finetune", params.finetune.training(live=False), rates, freeze_base=True)
+        return Run(strategy, init, "finetune", settings, paces, freeze_base=True)
     if own.base_learning_rate is None:
         raise RagcunError(f"finetune.{strategy}.base_learning_rate is missing: a base that trains needs its own")
+    paces["base"] = Pace(
+        own.base_learning_rate,
+        own.base_schedule or settings.schedule,
+        settings.warmup_ratio if own.base_warmup_ratio is None else own.base_warmup_ratio,
+        begin=own.unfreeze_after,
+    )
     live = params.finetune.live
     return Run(
         strategy,
         init,
         "finetune",
-        params.finetune.training(live=True),
-        {**rates, "base": own.base_learning_rate},
+        settings,
+        paces,
         freeze_base=False,
         freeze_layers=own.freeze_layers,
+        layer_decay=own.layer_decay,
         max_length=live.max_length,
         forward_size=live.forward_size,
+        cache_gradients=live.cache_gradients,
     )
 
 
 def execute(
-    run: Run, params: Params, *, pairs_folder: Path, store_folder: Path, model_folder: Path, curve_file: Path
+    run: Run,
+    params: Params,
+    *,
+    pairs_folder: Path,
+    store_folder: Path,
+    validation_folder: Path,
+    model_folder: Path,
+    curve_file: Path,
 ) -> None:
     """Train, and write the model and its curve. All ranks together.
 
     Args:
         pairs_folder, store_folder: hold a folder a task: its pairs, and the base's vectors of their texts.
+        validation_folder: holds what `download@validation` wrote.
 
     Raises:
         RagcunError: the store was not made with the base of `run.init`, its projection has another dimension than
@@ -104,27 +134,39 @@ def execute(
     check_store(store_folder / run.task, stored, encoder, params)
     decides = {
         "params": deciding(params),
-        "run": {name: value for name, value in vars(run).items() if name not in ("init", "settings")},
+        "run": run.decides(),
         "settings": run.settings.model_dump(mode="json"),
         "init": _hashes(run.init, run.init.rglob("*.safetensors")),
         "store": stored.manifest,
-        # In every task the projection starts from fine-tuning's passages.
+        # Whatever the task, the projection starts from fine-tuning's passages.
+        "vectors": _hashes(
+            store_folder, [file for name in (run.task, "finetune") for file in (store_folder / name).iterdir()]
+        ),
         "pairs": _hashes(pairs_folder, [*(pairs_folder / run.task).iterdir(), pairs_folder / "finetune/texts.parquet"]),
+        "validation": _hashes(validation_folder, (path for path in validation_folder.rglob("*") if path.is_file())),
     }
     work = work_folder(run.name, decides)
     similarity: Similarity = encoder.similarity_fn_name  # type: ignore[assignment]
-    with trainee_of(run, encoder, pairs, stored.arrays["texts"]) as trainee:
+    validation = read_validation(validation_folder, first_id=len(pairs.texts))
+    with trainee_of(run, encoder, pairs, stored.arrays["texts"], validation, params) as trainee:
         result = train(
             trainee,
             pairs,
             similarity=similarity,
             settings=run.settings,
-            rates=run.rates,
+            paces=run.paces,
             seed=params.seed,
             work=work,
+            layer_decay=run.layer_decay,
+            validation=validation,
+            trackers=trackers(params.tracking, run.name),
         )
+    # Where one rank fails, none of the outputs is written.
+    distributed.barrier()
     if distributed.is_main():
-        logger.info("%s: best dev NDCG@10 %.4f at step %d", run.name, result.best_score, result.best_step)
+        logger.info(
+            "%s: best %s %.4f at step %d", run.name, run.settings.metric_for_best, result.best_score, result.best_step
+        )
         with atomic_folder(model_folder) as partial:
             encoder.save(str(partial), create_model_card=False)
             write_model_card(partial, encoder, name=run.name, settings=decides)
@@ -136,17 +178,39 @@ def execute(
 
 @contextmanager
 def trainee_of(
-    run: Run, encoder: IsotropicGaussianEncoder, pairs: PreparedPairs, store: np.ndarray
+    run: Run,
+    encoder: IsotropicGaussianEncoder,
+    pairs: PreparedPairs,
+    store: np.ndarray,
+    validation: Validation | None,
+    params: Params,
 ) -> Iterator[Trainee]:
     """The encoder in the shape it trains in; a live one reads shorter texts for the time of the block."""
     if run.freeze_base:
-        yield FrozenTrainee(encoder, store)
+        with base_vectors(validation, run.init, params) as beyond:
+            yield FrozenTrainee(encoder, store, beyond)
         return
     before = encoder.max_seq_length
     cut_texts_at(encoder, run.max_length)
-    texts = pairs.texts["text"].tolist()
-    yield LiveTrainee(encoder, texts, chunk=run.forward_size, dtype=run.settings.dtype)
+    texts = pairs.texts["text"].tolist() + (validation.passages + validation.queries if validation else [])
+    yield LiveTrainee(
+        encoder, texts, chunk=run.forward_size, dtype=run.settings.dtype, cache_gradients=run.cache_gradients
+    )
     cut_texts_at(encoder, before)
+
+
+@contextmanager
+def base_vectors(validation: Validation | None, init: Path, params: Params) -> Iterator[np.ndarray | None]:
+    """The base's vectors (n, d) of the validation's passages and queries, for the time of the block."""
+    if validation is None:
+        yield None
+        return
+    passages, queries = Texts.of(validation.passages, "passage"), Texts.of(validation.queries, "query")
+    texts = Texts([*passages.texts, *queries.texts], [*passages.roles, *queries.roles])
+    encoder = TextEncoder.of(load_base(str(init), device=str(distributed.device())), params.embed)
+    with scratch_folder() as scratch:
+        write_embeddings(scratch / "validation", encoder, {"texts": texts})
+        yield read_embeddings(scratch / "validation").arrays["texts"]
 
 
 def _hashes(folder: Path, files: Iterable[Path]) -> dict[str, str]:

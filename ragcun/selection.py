@@ -1,11 +1,12 @@
-"""Which checkpoint a run returns: the one with the best NDCG@10 on the pairs' dev queries, step 0 among them.
+"""Which checkpoint a run returns: the best on queries that are held out for it, step 0 among the candidates.
 
-The dev queries are ranked over all passages of data/pairs, never over a test split. The best weights are kept in a
-file of their own and read back strictly: a failed read is an error, not silently the last weights.
+Those are the pairs' dev queries, ranked over the passages of data/pairs, and perhaps the dev queries of a benchmark
+that was brought in for validation; never a test split. The best weights are kept in a file of their own and read back
+strictly: a failed read is an error, not silently the last weights.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +18,37 @@ from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ragcun import distributed, retrieval
+from ragcun.errors import RagcunError
 from ragcun.files import atomic_folder
 from ragcun.isotropy import isotropy
 from ragcun.metrics import mean_scores, score_queries
 from ragcun.params import Role, Similarity
 
-METRIC = "ndcg@10"
 _WEIGHTS, _RECORD = "model.safetensors", "best.json"
 
 
-class DevEvaluator(BaseEvaluator):
-    """NDCG@10 of the dev queries over the passages, and the passages' IsoScore.
+class QueriesEvaluator(BaseEvaluator):
+    """Measures at 10 of queries over a pool of passages, named `<name>_ndcg@10` and so on, and the pool's IsoScore.
 
     Args:
+        name: of the queries: `dev`, or `validation`.
         vectors: from text ids and their role to what the model in training gives for them, (n, D) float32.
-        positives: for each dev query's text id, the ids of its relevant passages.
+        relevance: for each query's text id, the relevance of its passages by their ids.
         passages: text ids of the candidates.
     """
 
     def __init__(
         self,
+        name: str,
         vectors: Callable[[np.ndarray, Role], np.ndarray],
-        positives: Mapping[int, frozenset[int]],
+        relevance: Mapping[int, Mapping[int, int]],
         passages: np.ndarray,
         similarity: Similarity,
     ) -> None:
         super().__init__()
-        self.vectors, self.passages, self.similarity = vectors, passages, similarity
-        self.queries = np.array(sorted(positives))
-        self.qrels = {str(query): {str(passage): 1 for passage in positives[int(query)]} for query in self.queries}
+        self.name, self.vectors, self.passages, self.similarity = name, vectors, passages, similarity
+        self.queries = np.array(sorted(relevance))
+        self.qrels = {str(q): {str(passage): grade for passage, grade in relevance[q].items()} for q in relevance}
 
     def __call__(
         self, model: BaseModel, output_path: str | None = None, epoch: float = -1, steps: int = -1
@@ -60,19 +63,35 @@ class DevEvaluator(BaseEvaluator):
             device=distributed.device(),
         )
         scores = score_queries(self.qrels, hits.to_run([str(row) for row in self.queries]), cutoffs=(10,))
-        return {METRIC: mean_scores(scores)[METRIC], "isoscore": isotropy(passages)["isoscore"]}
+        measured = {**mean_scores(scores), "isoscore": isotropy(passages)["isoscore"]}
+        return {f"{self.name}_{measure}": value for measure, value in measured.items()}
+
+
+class Evaluators(BaseEvaluator):
+    """Several evaluators as one: what each of them measured."""
+
+    def __init__(self, evaluators: Sequence[QueriesEvaluator]) -> None:
+        super().__init__()
+        self.evaluators = evaluators
+
+    def __call__(
+        self, model: BaseModel, output_path: str | None = None, epoch: float = -1, steps: int = -1
+    ) -> dict[str, float]:
+        return {name: value for evaluator in self.evaluators for name, value in evaluator(model).items()}
 
 
 class BestCheckpoint(TrainerCallback):
-    """Keeps the weights of the best evaluation so far in a folder, across interruptions.
+    """Keeps the weights of the best evaluation so far in a folder, across interruptions, and ends a run that no longer gains.
 
     Args:
         trained: what training changes: its parameters are kept.
         folder: where; a record that is there already is continued.
+        metric: of the evaluation, decides what is best: the higher the better.
+        patience: evaluations after the best one, at which the run ends; None lets it run to its end.
     """
 
-    def __init__(self, trained: nn.Module, folder: Path) -> None:
-        self.trained, self.folder = trained, folder
+    def __init__(self, trained: nn.Module, folder: Path, metric: str, patience: int | None = None) -> None:
+        self.trained, self.folder, self.metric, self.patience = trained, folder, metric, patience
 
     def on_evaluate(
         self,
@@ -81,13 +100,27 @@ class BestCheckpoint(TrainerCallback):
         control: TrainerControl,
         metrics: dict[str, float] | None = None,
         **kwargs: Any,
-    ) -> None:
-        score = (metrics or {})[f"eval_{METRIC}"]
+    ) -> TrainerControl:
+        measured = metrics or {}
+        if f"eval_{self.metric}" not in measured:
+            known = ", ".join(name.removeprefix("eval_") for name in measured if "@" in name)
+            raise RagcunError(f"metric_for_best is {self.metric}, which is not measured: name one of {known}")
+        score = measured[f"eval_{self.metric}"]
         if distributed.is_main() and score > self.record().get("score", -1.0):
             with atomic_folder(self.folder) as partial:
                 weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self._parameters().items()}
                 save_file(weights, partial / _WEIGHTS)
                 (partial / _RECORD).write_text(json.dumps({"score": score, "step": state.global_step}))
+        if distributed.any_rank(distributed.is_main() and self.patience_is_out(state)):
+            control.should_training_stop = True
+        return control
+
+    def patience_is_out(self, state: TrainerState) -> bool:
+        """Whether, by the run's log, the last `patience` evaluations were no better than the best before them."""
+        if self.patience is None:
+            return False
+        scores = [entry[f"eval_{self.metric}"] for entry in state.log_history if f"eval_{self.metric}" in entry]
+        return len(scores) > self.patience and max(scores[-self.patience :]) <= max(scores[: -self.patience])
 
     def record(self) -> dict[str, Any]:
         """`score` and `step` of the best evaluation so far; empty before the first."""

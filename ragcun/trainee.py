@@ -39,20 +39,23 @@ class FrozenTrainee:
 
     Args:
         store: (texts, d), by text id; may be memory-mapped.
+        beyond: (n, d) of texts whose ids follow those of the store.
     """
 
     base_length = 0
 
-    def __init__(self, encoder: IsotropicGaussianEncoder, store: np.ndarray) -> None:
+    def __init__(self, encoder: IsotropicGaussianEncoder, store: np.ndarray, beyond: np.ndarray | None = None) -> None:
         self.head = Head.of(encoder)
         self.model: SentenceTransformer = self.head
-        self.store = store
+        self.store, self.beyond = store, beyond
 
     def load(self, ids: np.ndarray, role: Role) -> Features:
         rows = torch.from_numpy(np.array(self.store[ids]))
         return Features([{"sentence_embedding": rows}], torch.arange(len(ids)))
 
     def vectors(self, ids: np.ndarray, role: Role) -> np.ndarray:
+        if self.beyond is not None and len(ids) and ids[0] >= len(self.store):
+            return self.head.project(take(self.beyond, ids - len(self.store)))
         return self.head.project(take(self.store, ids))
 
 
@@ -64,12 +67,23 @@ class LiveTrainee:
         texts: by text id.
         chunk: texts in one forward pass.
         dtype: of the forward passes that score the dev queries: float32, or bfloat16 for autocast.
+        cache_gradients: keep no chunk's activations for its backward pass but compute them again there, so that a step
+            needs the memory of one chunk, however large the batch. The gradients are the same.
     """
 
-    def __init__(self, encoder: IsotropicGaussianEncoder, texts: Sequence[str], *, chunk: int, dtype: Dtype) -> None:
+    def __init__(
+        self,
+        encoder: IsotropicGaussianEncoder,
+        texts: Sequence[str],
+        *,
+        chunk: int,
+        dtype: Dtype,
+        cache_gradients: bool = False,
+    ) -> None:
         self.model: SentenceTransformer = encoder
         self.base_length = encoder.base_length
         self.encoder, self.texts, self.chunk, self.dtype = encoder, texts, chunk, dtype
+        encoder.recompute = cache_gradients
         freeze_unused(encoder)
 
     def load(self, ids: np.ndarray, role: Role) -> Features:

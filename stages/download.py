@@ -1,13 +1,17 @@
-"""Fetch what the params name: `python -m stages.download {base_model|passages|pairs}` → models/base, data/raw/…"""
+"""Fetch what the params name: `python -m stages.download {base_model|passages|pairs|validation}`.
+
+They go to models/base, data/raw/passages, data/raw/pairs and data/validation; the last holds a note where params name none.
+"""
 
 import argparse
 import logging
 from pathlib import Path
 
+from ragcun.benchmark import write_benchmark
 from ragcun.files import atomic_folder
 from ragcun.params import load_params
 from ragcun.raw import write_pairs, write_passages
-from ragcun.sources import model_source, pair_source, passage_source
+from ragcun.sources import benchmark_source, model_source, pair_source, passage_source
 from stages import run_stage
 
 logger = logging.getLogger(__name__)
@@ -15,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["base_model", "passages", "pairs"])
+    parser.add_argument("what", choices=["base_model", "passages", "pairs", "validation"])
     what = parser.parse_args().what
     params = load_params()
     if what == "base_model":
@@ -24,9 +28,16 @@ def main() -> None:
     elif what == "passages":
         count = write_passages(passage_source(params.data.passages).passages(), Path("data/raw/passages"))
         logger.info("%d passages", count)
-    else:
+    elif what == "pairs":
         count = write_pairs(pair_source(params.data.pairs).pairs(), Path("data/raw/pairs"))
         logger.info("%d pairs", count)
+    elif params.data.validation is None:
+        with atomic_folder(Path("data/validation")) as folder:
+            (folder / "none.txt").write_text("data.validation is null\n", encoding="utf-8")
+    else:
+        benchmark = benchmark_source(params.data.validation, params.data.local).benchmark()
+        write_benchmark(benchmark, Path("data/validation"))
+        logger.info("%s: %d documents", benchmark.name, len(benchmark.doc_ids))
 
 
 if __name__ == "__main__":

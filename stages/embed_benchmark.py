@@ -16,10 +16,10 @@ from stages import run_stage
 
 def main() -> None:
     (name,) = sys.argv[1:]
-    settings = load_params().embed
-    with distributed.process_group():
+    params = load_params()
+    with distributed.process_group(params.ddp.timeout):
         model = load_base("models/base", device=str(distributed.device()))
-        encoder = TextEncoder.of(model, settings)
+        encoder = TextEncoder.of(model, params.embed)
         benchmark = read_benchmark(Path("data/benchmarks", name))
         lists = {
             "corpus": Texts.of(benchmark.doc_texts, "passage"),

@@ -16,10 +16,10 @@ from stages import run_stage
 
 def main() -> None:
     (task,) = sys.argv[1:]
-    settings = load_params().embed
-    with distributed.process_group():
+    params = load_params()
+    with distributed.process_group(params.ddp.timeout):
         model = load_base("models/base", device=str(distributed.device()))
-        encoder = TextEncoder.of(model, settings)
+        encoder = TextEncoder.of(model, params.embed)
         texts = read_texts(Path("data/pairs", task))
         lists = {"texts": Texts(texts["text"].tolist(), texts["role"].tolist())}
         write_embeddings(Path("data/embeddings/pairs", task), encoder, lists)

@@ -17,7 +17,7 @@ from stages import run_stage
 def main() -> None:
     model, name = sys.argv[1:]
     params = load_params()
-    with distributed.process_group():
+    with distributed.process_group(params.ddp.timeout):
         benchmark = read_benchmark(Path("data/benchmarks", name))
         evaluation = evaluate_dense(
             Path("models", model), benchmark, Path("data/embeddings", name), params.embed, params.evaluate.top_k

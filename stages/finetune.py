@@ -19,12 +19,13 @@ def main() -> None:
     parser.add_argument("--freeze-base", choices=["true", "false"], required=True)
     arguments = parser.parse_args()
     params = load_params()
-    with distributed.process_group():
+    with distributed.process_group(params.ddp.timeout):
         execute(
             finetune_run(params, arguments.strategy, arguments.init, freeze_base=arguments.freeze_base == "true"),
             params,
             pairs_folder=Path("data/pairs"),
             store_folder=Path("data/embeddings/pairs"),
+            validation_folder=Path("data/validation"),
             model_folder=Path("models", arguments.strategy),
             curve_file=Path("metrics/curves", f"{arguments.strategy}.tsv"),
         )

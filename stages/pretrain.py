@@ -13,12 +13,13 @@ from stages import run_stage
 
 def main() -> None:
     params = load_params()
-    with distributed.process_group():
+    with distributed.process_group(params.ddp.timeout):
         execute(
             pretrain_run(params, Path("models/base")),
             params,
             pairs_folder=Path("data/pairs"),
             store_folder=Path("data/embeddings/pairs"),
+            validation_folder=Path("data/validation"),
             model_folder=Path("models/pretrain"),
             curve_file=Path("metrics/curves/pretrain.tsv"),
         )

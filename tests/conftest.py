@@ -1,9 +1,15 @@
 """What every test gets: a row cache of its own, no network, and a small base model for those that ask."""
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.invariants import Invariant
+    from tests.project import Project
 
 # The libraries read these when they are imported, before any fixture. The tensors here are so small that a second
 # thread costs more than it brings.
@@ -13,8 +19,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Order the tests, and leave out what needs a CUDA device where there is none: no skip is then a gap."""
-    # The longest file first: with several workers it decides when the last one ends.
-    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
+    # Two files run the pipeline, the first of them makes the project for both: it first and the other last keeps two
+    # workers busy to the end.
+    order = {"test_pipeline.py": -1, "test_experiment_runs.py": 1}
+    items.sort(key=lambda item: order.get(item.path.name, 0))
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if marked and not _has_cuda():
         config.hook.pytest_deselected(items=marked)
@@ -25,6 +33,30 @@ def _has_cuda() -> bool:
     import torch  # only where a test asks: loading torch takes seconds
 
     return torch.cuda.is_available()
+
+
+@pytest.fixture
+def invariant(record_property: Callable[[str, object], None]) -> "Invariant":
+    """Fails where a difference is above its bound, and notes it for the list at the end of the run."""
+    from tests.invariants import PROPERTY
+
+    def hold(name: str, seen: float, bound: float) -> None:
+        record_property(PROPERTY, (name, seen, bound))
+        assert seen <= bound, f"{name}: {seen:g} is more than {bound:g}"
+
+    return hold
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List the invariants that the tests held, with the largest difference seen in each."""
+    from tests.invariants import lines
+
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    found = lines([each for report in reports for each in report.user_properties])
+    if found:
+        terminalreporter.section("invariants, and the largest difference seen")
+        for line in found:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(autouse=True)
@@ -43,3 +75,28 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tiny import save_tiny_base
 
     return save_tiny_base(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> "Project":
+    """A copy of the project with tiny params, run once and committed."""
+    from tests.project import copy_of_first_run
+
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    return copy_of_first_run(shared, tmp_path_factory.mktemp("project") / "of-this-file")
+
+
+@pytest.fixture
+def edited(project: "Project") -> "Iterator[Project]":
+    """The project as committed, to edit but not to run; as committed again afterwards."""
+    yield project
+    project.restore_files()
+
+
+@pytest.fixture
+def fresh(edited: "Project") -> "Iterator[Project]":
+    """The project as committed, to run; it and its outputs as committed again afterwards."""
+    yield edited
+    edited.restore_files()
+    edited.run("dvc", "checkout", "--quiet", "--force")

@@ -28,10 +28,13 @@ def tiny_params(**top: Any) -> Params:
 
 
 def write_inputs(folder: Path, base: Path) -> Path:
-    """Write pairs/ and store/, for each task 36 passages of two words, each asked for by one of them; return `folder`.
+    """Write pairs/, store/ and validation/ (none); return `folder`.
 
-    The passages of pretraining have their words the other way round; the last eight are dev.
+    For each task 36 passages of two words, each asked for by one of them; those of pretraining have their words the other way
+    round; the last eight are dev.
     """
+    (folder / "validation").mkdir(parents=True)
+    (folder / "validation/none.txt").write_text("none\n")
     for task, step in (("finetune", 1), ("pretrain", -1)):
         passages = [f"{first} {second}" for first, second in zip(WORDS, np.roll(WORDS, -step), strict=True)]
         count = len(passages)

@@ -93,8 +93,8 @@ FLOORS = [
         "start",
         "figure",
     ],
-    ["sampling", "retrieval", "trainee", "evaluation", "report", "figure", "selection"],
-    ["training", "runs", "dense", "lexical"],
+    ["sampling", "retrieval", "trainee", "evaluation", "report", "figure", "selection", "checkpoints", "validation"],
+    ["optimization", "tracking", "trainer", "training", "runs", "dense", "lexical"],
 ]
 
 

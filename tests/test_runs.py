@@ -14,14 +14,17 @@ from sentence_transformers import SentenceTransformer
 
 from ragcun import runs
 from ragcun.base import load_base
+from ragcun.benchmark import write_benchmark
 from ragcun.errors import RagcunError
+from ragcun.metrics import mean_scores, score_queries
 from ragcun.model import IsotropicGaussianEncoder
 from ragcun.params import Params
 from ragcun.row_cache import cache_folder
 from ragcun.runs import execute, finetune_run, pretrain_run, work_folder
 from ragcun.start import build_encoder
+from ragcun.validation import validation_of
 from tests.inputs import tiny_params, write_inputs
-from tests.tiny import MAX_LENGTH, WORDS
+from tests.tiny import MAX_LENGTH, WORDS, tiny_benchmark
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +40,7 @@ def run(
         settings,
         pairs_folder=inputs / "pairs",
         store_folder=inputs / "store",
+        validation_folder=inputs / "validation",
         model_folder=out / "model",
         curve_file=out / "curve.tsv",
     )
@@ -121,6 +125,23 @@ def test_each_model_to_start_from_has_its_own_checkpoints(
     assert folders[0] == folders[1] != folders[2]
 
 
+@pytest.mark.engine
+@pytest.mark.parametrize("file", ["pairs/finetune/train.parquet", "store/finetune/texts.npy", "validation/none.txt"])
+def test_each_input_has_its_own_checkpoints(
+    tiny_base: Path, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    other = shutil.copytree(inputs, tmp_path / "other")
+    folders = [checkpoints_of(tiny_params(), tiny_base, other, tmp_path, monkeypatch)]
+    if file.endswith(".parquet"):
+        pd.read_parquet(other / file).iloc[1:].to_parquet(other / file)
+    elif file.endswith(".npy"):
+        np.save(other / file, 1.5 * np.load(other / file))
+    else:
+        (other / file).write_text("another")
+    folders.append(checkpoints_of(tiny_params(), tiny_base, other, tmp_path, monkeypatch))
+    assert folders[0] != folders[1]
+
+
 def checkpoints_of(settings: Params, init: Path, inputs: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where a run keeps its checkpoints; it ends before its first step."""
 
@@ -176,11 +197,59 @@ def test_a_live_run_saves_a_whole_model_that_reads_as_much_as_before(
     assert {"learning_rate_base", "learning_rate_projection"} <= set(curve)
 
 
+@pytest.mark.engine
+def test_two_live_runs_give_the_same_bytes(tiny_base: Path, inputs: Path, tmp_path: Path) -> None:
+    """With dropout, which is drawn from the seed; the curves too."""
+    for name in ("first", "second"):
+        run(tiny_params(), tiny_base, inputs, tmp_path / name, "full_finetune", freeze_base=False)
+    files = {path.relative_to(tmp_path / "first") for path in (tmp_path / "first").rglob("*") if path.is_file()}
+    assert Path("curve.tsv") in files
+    for name in files:
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes(), name
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("freeze_base", [True, False])
+def test_a_benchmark_can_choose_the_checkpoint(
+    tiny_base: Path, inputs: Path, tmp_path: Path, freeze_base: bool
+) -> None:
+    """Its dev queries, scored by the model as it is: at step 0 like the base's own evaluation."""
+    own = shutil.copytree(inputs, tmp_path / "inputs")
+    shutil.rmtree(own / "validation")
+    benchmark = tiny_benchmark()
+    write_benchmark(benchmark, own / "validation")
+    raw = tiny_params(whitening=0.0).model_dump(mode="json")
+    raw["data"]["validation"] = "tiny"
+    raw["finetune"]["shared"]["metric_for_best"] = "validation_ndcg@10"
+    # Texts are read as far as they are when the base's vectors are made.
+    raw["finetune"]["live"] |= {"max_length": None, "dev_passages": None, "dev_queries": None}
+    run(Params.model_validate(raw), tiny_base, own, tmp_path, "full_finetune", freeze_base=freeze_base)
+    curve = pd.read_csv(tmp_path / "curve.tsv", sep="\t")
+    base = load_base(str(tiny_base), device="cpu")
+    queries = base.encode_query(list(benchmark.queries["dev"].values()))
+    scores = base.similarity(queries, base.encode_document(benchmark.doc_texts)).numpy()
+    found = {
+        query: dict(zip(benchmark.doc_ids, map(float, row), strict=True))
+        for query, row in zip(benchmark.queries["dev"], scores, strict=True)
+    }
+    top = {query: dict(sorted(row.items(), key=lambda item: -item[1])[:10]) for query, row in found.items()}
+    expected = mean_scores(score_queries(benchmark.qrels["dev"], top, cutoffs=(10,)))["ndcg@10"]
+    assert curve["validation_ndcg@10"][0] == pytest.approx(expected, abs=1e-6)
+    assert 0 < expected < 1
+
+
+def test_a_validation_without_dev_queries_is_refused() -> None:
+    benchmark = tiny_benchmark()
+    del benchmark.qrels["dev"]
+    with pytest.raises(RagcunError, match=r"data\.validation is tiny, which has no dev queries"):
+        validation_of(benchmark, 0)
+
+
 def test_the_base_follows_the_switch(tiny_base: Path) -> None:
     frozen = finetune_run(tiny_params(), "pretrain_finetune", tiny_base, freeze_base=True)
     live = finetune_run(tiny_params(), "pretrain_finetune", tiny_base, freeze_base=False)
-    assert set(frozen.rates) == {"projection"}
-    assert set(live.rates) == {"base", "projection"}
+    assert set(frozen.paces) == {"projection"}
+    assert set(live.paces) == {"base", "projection"}
     assert frozen.settings.store_negatives > 0 == live.settings.store_negatives
     assert (
         build_encoder(tiny_params(), tiny_base, freeze_base=frozen.freeze_base).get_trainable_parameters()["base"] == []
@@ -197,7 +266,7 @@ def test_pretraining_trains_the_projection_on_its_own_pairs(
     plain_train = runs.train
 
     def noting(trainee: Any, pairs: Any, **kwargs: Any) -> Any:
-        given.append((trainee, pairs, kwargs["rates"]))
+        given.append((trainee, pairs, kwargs["paces"]))
         return plain_train(trainee, pairs, **kwargs)
 
     monkeypatch.setattr(runs, "train", noting)
@@ -207,11 +276,14 @@ def test_pretraining_trains_the_projection_on_its_own_pairs(
         settings,
         pairs_folder=inputs / "pairs",
         store_folder=inputs / "store",
+        validation_folder=inputs / "validation",
         model_folder=tmp_path / "model",
         curve_file=tmp_path / "curve.tsv",
     )
-    ((trainee, pairs, rates),) = given
-    assert rates == {"projection": settings.pretrain.projection_learning_rate}
+    ((trainee, pairs, paces),) = given
+    assert {name: pace.peak for name, pace in paces.items()} == {
+        "projection": settings.pretrain.projection_learning_rate
+    }
     assert pairs.texts["text"][0] == f"{WORDS[0]} {WORDS[-1]}"
     assert np.array_equal(trainee.store, np.load(inputs / "store" / "pretrain" / "texts.npy"))
     # Its model is what fine-tuning goes on from.

@@ -1,0 +1,84 @@
+"""Checkpoints that an interrupted run goes on from: whole ones only, and one more when the process is told to end.
+
+A checkpoint is sealed when all ranks have written their part: a list of its files with their hashes, written last.
+What has no seal, or differs from it, was cut off or damaged and is passed over for the one before.
+"""
+
+import json
+import logging
+import signal
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from ragcun import distributed
+from ragcun.files import sha256_file, write_json
+
+logger = logging.getLogger(__name__)
+
+_SEAL = "files.json"
+
+
+def seal(checkpoint: Path) -> None:
+    """Declare a checkpoint whole. Called once, after every rank has written."""
+    write_json(checkpoint / _SEAL, _hashes(checkpoint))
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint is what was sealed."""
+    try:
+        sealed = json.loads((checkpoint / _SEAL).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(sealed == _hashes(checkpoint))
+
+
+def latest_whole(work: Path) -> Path | None:
+    """The newest whole checkpoint of a run's folder; a warning for each newer one that is not."""
+    found = sorted(work.glob(f"{PREFIX_CHECKPOINT_DIR}-*"), key=lambda path: -int(path.name.rpartition("-")[2]))
+    for checkpoint in found:
+        if is_whole(checkpoint):
+            return checkpoint
+        logger.warning("%s is not whole: going back to the checkpoint before it", checkpoint)
+    return None
+
+
+def _hashes(checkpoint: Path) -> dict[str, str]:
+    files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != _SEAL)
+    return {path.relative_to(checkpoint).as_posix(): sha256_file(path) for path in files}
+
+
+class SaveOnTermination(TrainerCallback):
+    """In its `with` block, SIGTERM lets the step end, saves a checkpoint, and ends the training.
+
+    A signal reaches the ranks at different times, or one of them only: after each step they agree whether to stop.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        # The step after which the training was ended by the signal.
+        self.stopped_at: int | None = None
+
+    def __enter__(self) -> "SaveOnTermination":
+        self._previous = signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        signal.signal(signal.SIGTERM, self._previous)
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        self.requested = True
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        # At the last step the run is about to end anyway.
+        if distributed.any_rank(self.requested) and state.global_step < state.max_steps:
+            control.should_save = control.should_training_stop = True
+            self.stopped_at = state.global_step
+        return control

@@ -1,0 +1,310 @@
+"""SentenceTransformerTrainer on our global batches: groups with their own pace, exact resume, the best weights kept."""
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from datasets import Dataset
+from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from torch import nn
+from torch.utils.data import DataLoader
+from transformers import PrinterCallback, ProgressCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from ragcun import distributed
+from ragcun.checkpoints import SaveOnTermination, latest_whole, seal
+from ragcun.errors import RagcunError
+from ragcun.files import write_json
+from ragcun.optimization import Group, learning_rates, optimizer_groups, scheduler_of
+from ragcun.params import Training
+from ragcun.sampling import GlobalBatches
+from ragcun.selection import BestCheckpoint
+
+logger = logging.getLogger(__name__)
+
+_LOSSES = "losses.json"
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a run has to tell besides the model, which it trained in place.
+
+    curve: one row for each evaluation: step, epoch, what was measured on dev, the mean losses since the row before, and
+        the learning rate of each group, that the next step would be taken with.
+    best_step, best_score: of the returned weights.
+    """
+
+    curve: pd.DataFrame
+    best_step: int
+    best_score: float
+
+
+def training_arguments(
+    settings: Training, *, steps: int, seed: int, work: Path
+) -> SentenceTransformerTrainingArguments:
+    """The Trainer's arguments: evaluations and checkpoints at even distances, nothing that it would do by itself."""
+    every = max(1, -(-steps // settings.evaluations))
+    return SentenceTransformerTrainingArguments(
+        output_dir=str(work),
+        run_name=work.name,
+        max_steps=steps,
+        # Only told to loggers: the batches are ours, and global.
+        per_device_train_batch_size=-(-settings.batch_size // distributed.world_size()),
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        eval_strategy="steps",
+        eval_steps=every,
+        logging_strategy="steps",
+        logging_steps=every,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        seed=seed,
+        data_seed=seed,
+        bf16=settings.dtype == "bfloat16",
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=torch.cuda.is_available(),
+        # The library would set it, with a warning. It has no effect: the loader is ours and drops nothing.
+        dataloader_drop_last=True,
+        ddp_find_unused_parameters=False,
+        ddp_broadcast_buffers=False,
+        report_to="none",
+        disable_tqdm=not distributed.is_main(),
+    )
+
+
+class Progress(ProgressCallback):
+    """A bar over the steps, and a short line for each logged step."""
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if state.is_world_process_zero and self.training_bar is not None and logs:
+            figures = " ".join(
+                f"{name.removeprefix('eval_')} {value:.4g}" for name, value in logs.items() if name != "epoch"
+            )
+            self.training_bar.write(f"step {state.global_step}/{state.max_steps}: {figures}")
+
+
+class Trainer(SentenceTransformerTrainer):
+    """SentenceTransformerTrainer on global batches that are planned by us, returning its best checkpoint.
+
+    Args:
+        batches: the run's, by step.
+        groups: all trainable parameters.
+        best: keeps the weights to return, in a folder below the arguments' `output_dir`.
+        measures: of the evaluations, those that are logged.
+    """
+
+    def __init__(
+        self,
+        *,
+        batches: GlobalBatches,
+        groups: list[Group],
+        best: BestCheckpoint,
+        measures: list[str],
+        **kwargs: Any,
+    ) -> None:
+        # The Trainer wants a dataset of its own; get_train_dataloader replaces it.
+        super().__init__(train_dataset=Dataset.from_dict({"query": batches.queries}), **kwargs)
+        self.batches, self.groups, self.best, self.measures = batches, groups, best, measures
+        self.work = Path(str(self.args.output_dir))
+        self.losses = LossMeans()
+        self.termination = SaveOnTermination()
+        self.remove_callback(ProgressCallback if not self.args.disable_tqdm else PrinterCallback)
+        self.add_callback(Progress())
+        self.add_callback(self.best)
+        self.add_callback(self.termination)
+
+    def run(self) -> TrainingResult:
+        """Train, resuming what was interrupted, and leave the model with its best weights.
+
+        Raises:
+            RagcunError: the loss or a gradient is not finite.
+            SystemExit: the process was told to end; a checkpoint was written first.
+        """
+        checkpoint = self._checkpoint()
+        # The model as it begins is a candidate too.
+        self.args.eval_on_start = checkpoint is None
+        if checkpoint is not None:
+            logger.info("resuming from %s", checkpoint)
+            self.losses.load(checkpoint / _LOSSES)
+            self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+        if checkpoint is None or not self.best.patience_is_out(self.state):
+            with self.termination:
+                self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if self.termination.stopped_at is not None:
+            logger.warning(
+                "stopped by SIGTERM after step %d; a checkpoint was saved, and the same run goes on from it",
+                self.termination.stopped_at,
+            )
+            raise SystemExit(143)
+        record = self.best.restore()
+        return TrainingResult(self._curve(), record["step"], record["score"])
+
+    def _checkpoint(self) -> Path | None:
+        """What to go on from, the same on every rank. Without the record of the best, step 0 must be scored again."""
+        (found, *_) = distributed.gather_objects(
+            latest_whole(self.work) if distributed.is_main() and self.best.record() else None
+        )
+        checkpoint: Path | None = found
+        return checkpoint
+
+    def get_train_dataloader(self) -> DataLoader:
+        # Not prepared by accelerate, which would shard what is sharded already.
+        return DataLoader(
+            self.batches,
+            batch_size=1,
+            shuffle=False,
+            collate_fn=self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            kind, kwargs = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            kwargs.pop("optimizer_dict")  # the library's own groups
+            names = set(self.get_decay_parameter_names(self.model))
+            decayed = {id(parameter) for name, parameter in self.model.named_parameters() if name in names}
+            self.optimizer = kind(optimizer_groups(self.groups, self.args.weight_decay, decayed), **kwargs)
+        optimizer: torch.optim.Optimizer = self.optimizer
+        return optimizer
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        self.lr_scheduler = scheduler_of(optimizer or self._optimizer, self.groups, num_training_steps)
+        self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        loss = super().training_step(*args, **kwargs)
+        for group in self.groups:
+            if self.state.global_step < group.pace.first_step(self.state.max_steps):
+                # As if it were frozen: it does not weigh in the clipping, and the optimizer has no moments of it.
+                for parameter in group.parameters:
+                    parameter.grad = None
+        return loss
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        loss = super().compute_loss(model, inputs, *args, **kwargs)  # type: ignore[arg-type]
+        self._check_finite("the loss", loss[0] if isinstance(loss, tuple) else loss)
+        return loss
+
+    def _clip_grad_norm(self, model: nn.Module) -> Any:
+        norm = super()._clip_grad_norm(model)
+        self._check_finite("the gradients' norm", norm)
+        return norm
+
+    def _check_finite(self, what: str, value: Any) -> None:
+        number = float(torch.as_tensor(value).detach())
+        if math.isfinite(number):
+            return
+        rates = ", ".join(f"{name} {rate:.3g}" for name, rate in learning_rates(self._optimizer).items())
+        checkpoint = latest_whole(self.work)
+        raise RagcunError(
+            f"{what} is {number} at step {self.state.global_step + 1}, with learning rates {rates}: lower the "
+            f"learning rate, or raise the temperature. The last good checkpoint is {checkpoint or 'none yet'}"
+        )
+
+    @property
+    def _optimizer(self) -> torch.optim.Optimizer:
+        assert self.optimizer is not None
+        return self.optimizer
+
+    def track_loss_components(self, loss: dict[str, torch.Tensor]) -> None:
+        # In place of the library's sums, which a checkpoint does not hold.
+        self.losses.add(loss)
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        kept = {name: value for name, value in logs.items() if name in ("grad_norm", "epoch", "train_loss")}
+        kept |= {name: value for name, value in logs.items() if name.removeprefix("eval_") in self.measures}
+        if "loss" in logs:
+            kept |= self.losses.means()
+        if "train_loss" not in logs:
+            kept |= {f"learning_rate_{name}": rate for name, rate in learning_rates(self._optimizer).items()}
+        super().log(kept, *args, **kwargs)
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """No card while training: the saved model gets one that says what this project knows."""
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        # Weights only: no model card, and no pickled arguments.
+        self.model.save_pretrained(output_dir or str(self.work), create_model_card=False)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        super()._save_checkpoint(*args, **kwargs)
+        checkpoint = self.work / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        sums = self.losses.over_ranks()
+        if distributed.is_main():
+            write_json(checkpoint / _LOSSES, sums)
+        distributed.barrier()
+        if distributed.is_main():
+            seal(checkpoint)
+        distributed.barrier()
+
+    def _curve(self) -> pd.DataFrame:
+        """The Trainer's log as a table, one row for each evaluation."""
+        rows: dict[int, dict[str, float]] = {}
+        for entry in self.state.log_history:
+            rows.setdefault(int(entry["step"]), {}).update(entry)
+        rates = [f"learning_rate_{name}" for name in dict.fromkeys(group.name for group in self.groups)]
+        columns = {
+            **{f"eval_{name}": name for name in self.measures},
+            **{name: name for name in ("loss", "contrastive", "isotropy", *rates)},
+        }
+        return pd.DataFrame(
+            {
+                "step": step,
+                "epoch": round(step / self.batches.steps_per_epoch, 4),
+                **{column: row.get(name) for name, column in columns.items()},
+            }
+            for step, row in sorted(rows.items())
+            if any(name.startswith("eval_") for name in row)
+        )
+
+
+class LossMeans:
+    """The mean of each part of the loss since it was last asked for, over the steps and the ranks."""
+
+    def __init__(self) -> None:
+        self._steps = 0
+        self._sums: dict[str, float] = {}
+
+    def add(self, parts: Mapping[str, torch.Tensor]) -> None:
+        """Take in a step's parts on this rank."""
+        self._steps += 1
+        for name, value in parts.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value.item()
+
+    def over_ranks(self) -> dict[str, float]:
+        """`steps`, and the parts' sums over them, each the mean over the ranks."""
+        everyone = distributed.gather_objects(self._sums)
+        sums = {name: sum(rank[name] for rank in everyone) / len(everyone) for name in self._sums}
+        return {"steps": self._steps, **sums}
+
+    def means(self) -> dict[str, float]:
+        """The means, `loss` for all parts together; it begins anew."""
+        sums = self.over_ranks()
+        steps = int(sums.pop("steps"))
+        self._steps, self._sums = 0, {}
+        parts = {name: value / max(1, steps) for name, value in sums.items()}
+        return {"loss": sum(parts.values()), **parts}
+
+    def load(self, path: Path) -> None:
+        """Go on from what `over_ranks` gave and was written as JSON."""
+        sums = json.loads(path.read_text(encoding="utf-8"))
+        self._steps, self._sums = int(sums.pop("steps")), sums

@@ -1,0 +1,61 @@
+"""A benchmark's dev queries, to choose checkpoints on: `data/validation`, which no benchmark in the table comes from.
+
+Its texts have ids of their own, after those of the training pairs, so that a trainee embeds them like any other text.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ragcun.benchmark import Benchmark, read_benchmark
+from ragcun.errors import RagcunError
+
+SPLIT = "dev"
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Queries with judgements and the corpus they are ranked over.
+
+    passages, queries: the texts. A passage's id is `first_id` plus its place; the queries' ids follow the passages'.
+    relevance: for each query's id, the relevance of the judged passages by their ids.
+    """
+
+    first_id: int
+    passages: list[str]
+    queries: list[str]
+    relevance: dict[int, dict[int, int]]
+
+    @property
+    def passage_ids(self) -> np.ndarray:
+        """(P,) ids of the corpus."""
+        return self.first_id + np.arange(len(self.passages))
+
+
+def read_validation(folder: Path, first_id: int) -> Validation | None:
+    """What `download@validation` wrote; None where data.validation names nothing.
+
+    Raises:
+        RagcunError: the benchmark has no dev split.
+    """
+    if not (folder / "corpus.jsonl").is_file():
+        return None
+    return validation_of(read_benchmark(folder), first_id)
+
+
+def validation_of(benchmark: Benchmark, first_id: int) -> Validation:
+    """A benchmark's dev split with ids from `first_id` on."""
+    if not benchmark.qrels.get(SPLIT):
+        raise RagcunError(f"data.validation is {benchmark.name}, which has no {SPLIT} queries: name another, or null")
+    places = {doc_id: first_id + place for place, doc_id in enumerate(benchmark.doc_ids)}
+    queries = sorted(benchmark.qrels[SPLIT])
+    after = first_id + len(places)
+    relevance = {
+        after + place: {
+            places[doc_id]: grade for doc_id, grade in benchmark.qrels[SPLIT][query].items() if doc_id in places
+        }
+        for place, query in enumerate(queries)
+    }
+    texts = [benchmark.queries[SPLIT][query] for query in queries]
+    return Validation(first_id, benchmark.doc_texts, texts, relevance)

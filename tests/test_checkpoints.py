@@ -1,0 +1,166 @@
+"""Interrupted runs, by an error or by SIGTERM, end like uninterrupted ones; damaged checkpoints are passed over."""
+
+import logging
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from ragcun.checkpoints import is_whole, latest_whole, seal
+from ragcun.model import IsotropicGaussianEncoder
+from ragcun.optimization import Pace
+from ragcun.trainee import LiveTrainee
+from ragcun.trainer import Trainer, TrainingResult
+from ragcun.training import train
+from tests.small_run import SETTINGS, TEXTS, pairs
+
+pytestmark = pytest.mark.engine
+STEPS = 8
+
+
+def checkpoint(work: Path, step: int) -> Path:
+    folder = work / f"checkpoint-{step}"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "optimizer.pt").write_bytes(b"moments")
+    (folder / "inner/model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing", "more", "seal"])
+def test_only_what_was_sealed_is_whole(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    older, newer = checkpoint(tmp_path, 9), checkpoint(tmp_path, 10)
+    assert latest_whole(tmp_path) is None
+    seal(older)
+    seal(newer)
+    assert is_whole(newer)
+    assert latest_whole(tmp_path) == newer
+    if damage == "truncated":
+        (newer / "inner/model.safetensors").write_bytes(b"weigh")
+    elif damage == "missing":
+        (newer / "optimizer.pt").unlink()
+    elif damage == "more":
+        (newer / "other").touch()
+    else:
+        (newer / "files.json").write_text("{")
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        assert latest_whole(tmp_path) == older
+    assert "checkpoint-10 is not whole" in caplog.text
+
+
+class Killed(Exception):
+    pass
+
+
+def run(
+    base: Path, work: Path, *, evaluations: int = 4, patience: int | None = None
+) -> tuple[dict[str, Any], TrainingResult]:
+    """A live run with dropout: its weights and what it says."""
+    torch.manual_seed(0)
+    encoder = IsotropicGaussianEncoder(output_dim=16, base_model=str(base), freeze_base=False, device="cpu")
+    result = train(
+        LiveTrainee(encoder, TEXTS, chunk=4, dtype="float32"),
+        pairs(),
+        similarity="cosine",
+        settings=SETTINGS.model_copy(update={"evaluations": evaluations, "patience": patience}),
+        paces={"base": Pace(1e-3, "linear", 0.25), "projection": Pace(1e-2, "cosine", 0.25)},
+        seed=3,
+        work=work,
+    )
+    return {name: value.detach() for name, value in encoder.named_parameters()}, result
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, step: int, action: Any) -> None:
+    """Do something in the computation of a step."""
+    compute = Trainer.compute_loss
+
+    def acting(self: Trainer, *args: Any, **kwargs: Any) -> Any:
+        if self.state.global_step == step:
+            action()
+        return compute(self, *args, **kwargs)
+
+    monkeypatch.setattr(Trainer, "compute_loss", acting)
+
+
+def die() -> None:
+    raise Killed
+
+
+def same(one: tuple[dict[str, Any], TrainingResult], other: tuple[dict[str, Any], TrainingResult]) -> None:
+    assert all(torch.equal(value, other[0][name]) for name, value in one[0].items())
+    pd.testing.assert_frame_equal(one[1].curve, other[1].curve)
+    assert (one[1].best_step, one[1].best_score) == (other[1].best_step, other[1].best_score)
+
+
+@pytest.mark.parametrize("step", [3, 6])
+def test_a_live_run_with_dropout_goes_on_bit_for_bit(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """C6. Checkpoints lie at every second step."""
+    expected = run(tiny_base, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        at_step(patch, step, die)
+        with pytest.raises(Killed):
+            run(tiny_base, tmp_path / "work")
+    assert latest_whole(tmp_path / "work") == tmp_path / f"work/checkpoint-{step // 2 * 2}"
+    same(run(tiny_base, tmp_path / "work"), expected)
+
+
+def test_sigterm_saves_between_evaluations_and_the_curve_is_the_same(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = run(tiny_base, tmp_path / "whole", evaluations=2)
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        at_step(patch, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(SystemExit) as ended:
+            run(tiny_base, tmp_path / "work", evaluations=2)
+    assert ended.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert latest_whole(tmp_path / "work") == tmp_path / "work/checkpoint-3"
+    same(run(tiny_base, tmp_path / "work", evaluations=2), expected)
+
+
+def test_a_damaged_checkpoint_costs_only_the_way_from_the_one_before(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = run(tiny_base, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        at_step(patch, 5, die)
+        with pytest.raises(Killed):
+            run(tiny_base, tmp_path / "work")
+    damaged = tmp_path / "work/checkpoint-4/optimizer.pt"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    steps: list[int] = []
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+        at_step(patch, 2, lambda: steps.append(2))
+        same(run(tiny_base, tmp_path / "work"), expected)
+    assert steps == [2], "vacuous: it did not go back to the checkpoint at step 2"
+    assert "checkpoint-4 is not whole" in caplog.text
+
+
+def test_a_run_that_lost_its_patience_does_not_find_it_again(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores fall from the first on: two evaluations later the run ends, and a resumed one is not trained on."""
+    scores = iter([0.9, 0.8, 0.7])
+    monkeypatch.setattr("ragcun.selection.mean_scores", lambda found: {"ndcg@10": next(scores)})
+    expected = run(tiny_base, tmp_path / "work", evaluations=8, patience=2)
+    assert expected[1].curve["step"].tolist() == [0, 1, 2]
+    assert expected[1].best_step == 0
+    # As where the process died before the model was saved.
+    same(run(tiny_base, tmp_path / "work", evaluations=8, patience=2), expected)
+    shutil.rmtree(tmp_path / "work")
+
+
+def test_without_patience_a_run_goes_to_its_end(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.9 - 0.1 * number for number in range(9)])
+    monkeypatch.setattr("ragcun.selection.mean_scores", lambda found: {"ndcg@10": next(scores)})
+    assert run(tiny_base, tmp_path / "work", evaluations=8)[1].curve["step"].tolist() == list(range(STEPS + 1))
