@@ -92,6 +92,33 @@ def test_logits_of_half_precision_are_computed_in_full() -> None:
     assert torch.equal(logits(half, half, "dot", 0.05), logits(half.float(), half.float(), "dot", 0.05))
 
 
+@pytest.mark.engine
+def test_under_autocast_the_loss_is_that_of_its_embeddings_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """bfloat16 is for the encoder: the softmax and SIGReg of what it gives are fp32's, to the last digit."""
+    batches, known = planned(CASES["all"])
+    store = torch.randn(TEXTS, DIM, generator=torch.Generator().manual_seed(2))
+    inputs = BatchCollator(loader(store), known)([batches[0]])
+    model = SentenceTransformer(modules=build_projection(DIM, 8, 0.0), device="cpu")
+    loss = RetrievalLoss(model, similarity="cosine", temperature=0.1, isotropy_weight=3.0, isotropy_directions=16)
+    given: list[Tensor] = []
+    embed = RetrievalLoss._embed
+
+    def noting(self: RetrievalLoss, *args: Any) -> Tensor:
+        given.append(embed(self, *args))
+        return given[-1]
+
+    with monkeypatch.context() as patch, torch.autocast("cpu", dtype=torch.bfloat16):
+        patch.setattr(RetrievalLoss, "_embed", noting)
+        half = loss(chunks_of(inputs), inputs["label"])
+    assert {tensor.dtype for tensor in given} == {torch.bfloat16}
+    assert {part.dtype for part in half.values()} == {torch.float32}
+    full = iter([tensor.float() for tensor in given])
+    with monkeypatch.context() as patch:
+        patch.setattr(RetrievalLoss, "_embed", lambda self, *args: next(full))
+        expected = loss(chunks_of(inputs), inputs["label"])
+    assert {name: part.item() for name, part in half.items()} == {name: part.item() for name, part in expected.items()}
+
+
 def test_info_nce_leaves_masked_candidates_out() -> None:
     scaled = torch.tensor([[2.0, 1.0, 9.0]])
     loss = info_nce(scaled, torch.tensor([0]), torch.tensor([[False, False, True]]))
