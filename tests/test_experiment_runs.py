@@ -71,6 +71,7 @@ def test_a_model_trained_earlier_is_a_base_to_go_on_from(fresh: Project, tmp_pat
     assert pd.read_csv(curve, sep="\t")["dev_ndcg@10"][0] == pytest.approx(reached, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_folder_of_ones_own_is_evaluated_and_nothing_is_retrained(fresh: Project, tmp_path: Path) -> None:
     write_benchmark(tiny_benchmark("mine"), tmp_path / "mine")
     setting = ["-S", f"+data.local.mine={tmp_path / 'mine'}", "-S", "data.benchmarks=[tiny,mine]"]

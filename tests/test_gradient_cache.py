@@ -65,7 +65,7 @@ def both_precisions(base: str, cached: bool, chunk: int) -> dict[str, dict[str, 
     return {kind: gradients(base, cached, chunk, double=kind == "fp64") for kind in PRECISIONS}
 
 
-@pytest.mark.parametrize("world_size", [2, 3])
+@pytest.mark.parametrize("world_size", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_cached_gradients_on_processes_are_those_of_one(tmp_path: Path, invariant: Invariant, world_size: int) -> None:
     """Chunks of four, so that the ranks make different numbers of passes."""
     base = str(save_tiny_base(tmp_path / "base", dropout=0))

@@ -18,7 +18,11 @@ def reproduce(project: Project, stage: str, killed_at: int | None = None) -> str
 
 
 @pytest.mark.parametrize(
-    ("stage", "model", "killed_at"), [("finetune@full_finetune", "full_finetune", 2), ("pretrain", "pretrain", 4)]
+    ("stage", "model", "killed_at"),
+    [
+        ("finetune@full_finetune", "full_finetune", 2),
+        pytest.param("pretrain", "pretrain", 4, marks=pytest.mark.slow),
+    ],
 )
 def test_a_killed_stage_goes_on_to_the_same_model(fresh: Project, stage: str, model: str, killed_at: int) -> None:
     """The lock names the hash of every file of the model, and the curve is in git: nothing of both changes."""

@@ -102,6 +102,7 @@ def test_a_node_that_is_lost_leaves_the_run_to_the_other(
     compared(alone, training, invariant, "elastic, a node lost")
 
 
+@pytest.mark.slow
 def test_the_slurm_script_starts_a_node_for_each_task(base: Path, tmp_path: Path) -> None:
     """With stand-ins for SLURM's commands that start two tasks on this machine."""
     training = TrainingFolder(tmp_path / "project", base)

@@ -98,6 +98,15 @@ def test_a_param_makes_stale_what_it_decides(edited: Project, changes: dict[str,
     assert edited.stale() == expected
 
 
+def test_another_benchmark_adds_what_it_needs_and_no_training(edited: Project) -> None:
+    """That nothing else runs is seen by a real run in test_experiment_runs.py."""
+    before = set(edited.run("dvc", "stage", "list", "--all", "--name-only").split())
+    edited.params(data__benchmarks=["tiny", "mine"])
+    own = {"download_benchmark@mine", "embed_benchmark@mine", "evaluate_bm25@mine"}
+    own |= {f"evaluate@{model}-mine" for model in DENSE}
+    assert set(edited.run("dvc", "stage", "list", "--all", "--name-only").split()) - before == own
+
+
 @pytest.mark.parametrize(
     ("module", "expected"),
     [
