@@ -15,7 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ragcun import distributed
-from ragcun.files import sha256_file, write_json
+from ragcun.files import hash_files, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +47,7 @@ def latest_whole(work: Path) -> Path | None:
 
 
 def _hashes(checkpoint: Path) -> dict[str, str]:
-    files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != _SEAL)
-    return {path.relative_to(checkpoint).as_posix(): sha256_file(path) for path in files}
+    return hash_files(checkpoint, (path for path in checkpoint.rglob("*") if path.is_file() and path.name != _SEAL))
 
 
 class SaveOnTermination(TrainerCallback):

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,11 @@ def sha256_file(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_files(folder: Path, files: Iterable[Path]) -> dict[str, str]:
+    """The SHA-256 of each of the files, by its path from `folder` on."""
+    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in sorted(set(files))}
 
 
 def _umask() -> int:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from ragcun import distributed
 from ragcun.base import cut_texts_at, load_base
 from ragcun.embeddings import TextEncoder, Texts, read_embeddings, scratch_folder, write_embeddings
 from ragcun.errors import RagcunError
-from ragcun.files import atomic_file, atomic_folder, sha256_file
+from ragcun.files import atomic_file, atomic_folder, hash_files
 from ragcun.model import IsotropicGaussianEncoder
 from ragcun.model_card import write_model_card
 from ragcun.optimization import Pace
@@ -136,14 +136,16 @@ def execute(
         "params": deciding(params),
         "run": run.decides(),
         "settings": run.settings.model_dump(mode="json"),
-        "init": _hashes(run.init, run.init.rglob("*.safetensors")),
+        "init": hash_files(run.init, run.init.rglob("*.safetensors")),
         "store": stored.manifest,
         # Whatever the task, the projection starts from fine-tuning's passages.
-        "vectors": _hashes(
+        "vectors": hash_files(
             store_folder, [file for name in (run.task, "finetune") for file in (store_folder / name).iterdir()]
         ),
-        "pairs": _hashes(pairs_folder, [*(pairs_folder / run.task).iterdir(), pairs_folder / "finetune/texts.parquet"]),
-        "validation": _hashes(validation_folder, (path for path in validation_folder.rglob("*") if path.is_file())),
+        "pairs": hash_files(
+            pairs_folder, [*(pairs_folder / run.task).iterdir(), pairs_folder / "finetune/texts.parquet"]
+        ),
+        "validation": hash_files(validation_folder, (path for path in validation_folder.rglob("*") if path.is_file())),
     }
     work = work_folder(run.name, decides)
     similarity: Similarity = encoder.similarity_fn_name  # type: ignore[assignment]
@@ -211,11 +213,6 @@ def base_vectors(validation: Validation | None, init: Path, params: Params) -> I
     with scratch_folder() as scratch:
         write_embeddings(scratch / "validation", encoder, {"texts": texts})
         yield read_embeddings(scratch / "validation").arrays["texts"]
-
-
-def _hashes(folder: Path, files: Iterable[Path]) -> dict[str, str]:
-    # By the path from the folder on: the modules of a model have files of one name.
-    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in sorted(set(files))}
 
 
 def work_folder(name: str, decides: object) -> Path:
