@@ -64,8 +64,8 @@ def process_group(timeout: float = 600) -> Iterator[None]:
         if explained is None:
             raise
         raise explained from error
-    finally:
-        dist.destroy_process_group()
+    # Not after an error: where another process hangs or has gone, this would wait for it.
+    dist.destroy_process_group()
 
 
 def _explained(error: RuntimeError, timeout: float) -> RagcunError | None:

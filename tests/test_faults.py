@@ -19,6 +19,7 @@ def training(tmp_path: Path, tiny_base: Path) -> TrainingFolder:
     ("fault", "causes"),
     [
         ("raise:1:3", ["ZeroDivisionError: injected", "rank      : 1"]),
+        ("late:1:0", ["ZeroDivisionError: injected late", "rank      : 1"]),
         ("kill:1:3", ["rank      : 1", "Signal 9 (SIGKILL) received"]),
         pytest.param("hang:1:3", ["error: rank 0 waited for another process for 10 s"], marks=pytest.mark.slow),
         ("nan:1:5", ["error: the loss is nan at step 6, with learning rates base", "checkpoint-4"]),

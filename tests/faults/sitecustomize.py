@@ -2,7 +2,8 @@
 
 raise: a defect; hang: it sleeps; kill: SIGKILL to this process; kill-all: to the process group of
 torchrun, which ends this process too; term: SIGTERM to
-this process; nan: its loss is not a number; slow: every step of every rank takes half a second.
+this process; nan: its loss is not a number; slow: every step of every rank takes half a second; late: a defect when its
+training is done, whatever the step.
 """
 
 import importlib.abc
@@ -42,6 +43,15 @@ def _inject(trainer: Any, fault: str) -> None:
         return compute(self, *args, **kwargs)
 
     trainer.Trainer.compute_loss = faulty
+    run = trainer.Trainer.run
+
+    def failing_late(self: Any) -> Any:
+        result = run(self)
+        if kind == "late" and int(os.environ.get("RANK", "0")) == int(rank):
+            raise ZeroDivisionError("injected late")
+        return result
+
+    trainer.Trainer.run = failing_late
     if kind == "nan":
         check = trainer.Trainer._check_finite
         trainer.Trainer._check_finite = lambda self, what, value: check(
