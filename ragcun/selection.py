@@ -6,7 +6,7 @@ strictly: a failed read is an error, not silently the last weights.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,19 +65,6 @@ class QueriesEvaluator(BaseEvaluator):
         scores = score_queries(self.qrels, hits.to_run([str(row) for row in self.queries]), cutoffs=(10,))
         measured = {**mean_scores(scores), "isoscore": isotropy(passages)["isoscore"]}
         return {f"{self.name}_{measure}": value for measure, value in measured.items()}
-
-
-class Evaluators(BaseEvaluator):
-    """Several evaluators as one: what each of them measured."""
-
-    def __init__(self, evaluators: Sequence[QueriesEvaluator]) -> None:
-        super().__init__()
-        self.evaluators = evaluators
-
-    def __call__(
-        self, model: BaseModel, output_path: str | None = None, epoch: float = -1, steps: int = -1
-    ) -> dict[str, float]:
-        return {name: value for evaluator in self.evaluators for name, value in evaluator(model).items()}
 
 
 class BestCheckpoint(TrainerCallback):

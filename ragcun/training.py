@@ -11,7 +11,7 @@ from ragcun.optimization import Pace, parameter_groups
 from ragcun.pairs import PreparedPairs
 from ragcun.params import Similarity, Training
 from ragcun.sampling import BatchCollator, GlobalBatches
-from ragcun.selection import BestCheckpoint, Evaluators, QueriesEvaluator
+from ragcun.selection import BestCheckpoint, QueriesEvaluator
 from ragcun.trainee import Trainee
 from ragcun.trainer import Trainer, TrainingResult, training_arguments
 from ragcun.validation import Validation
@@ -64,7 +64,7 @@ def train(
         best=BestCheckpoint(trainee.model, work / "best", settings.metric_for_best, settings.patience),
         measures=list(dict.fromkeys(shown)),
         loss=loss,
-        evaluator=Evaluators(evaluators),
+        evaluator=evaluators,
         data_collator=BatchCollator(trainee.load, pairs.known_positives),
         callbacks=list(trackers),
     )
