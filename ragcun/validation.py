@@ -47,7 +47,7 @@ def read_validation(folder: Path, first_id: int) -> Validation | None:
 def validation_of(benchmark: Benchmark, first_id: int) -> Validation:
     """A benchmark's dev split with ids from `first_id` on."""
     if not benchmark.qrels.get(SPLIT):
-        raise RagcunError(f"data.validation is {benchmark.name}, which has no {SPLIT} queries: name another, or null")
+        raise RagcunError(f"data.validation names a benchmark that has no {SPLIT} queries: name another, or null")
     places = {doc_id: first_id + place for place, doc_id in enumerate(benchmark.doc_ids)}
     queries = sorted(benchmark.qrels[SPLIT])
     after = first_id + len(places)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
-from ragcun import runs
+from ragcun import model, runs
 from ragcun.base import load_base
 from ragcun.benchmark import write_benchmark
 from ragcun.errors import RagcunError
@@ -198,6 +198,26 @@ def test_a_live_run_saves_a_whole_model_that_reads_as_much_as_before(
 
 
 @pytest.mark.engine
+def test_every_setting_of_a_base_that_trains_is_applied(
+    tiny_base: Path, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of eight steps the base waits four, warms up in two of its own and then keeps its rate; its lowest layer is frozen."""
+    raw = tiny_params().model_dump(mode="json")
+    own = {"base_learning_rate": 1e-3, "base_schedule": "constant", "base_warmup_ratio": 0.5, "unfreeze_after": 0.5}
+    raw["finetune"]["full_finetune"] |= own | {"layer_decay": 0.5, "freeze_layers": 1}
+    raw["finetune"]["live"] |= {"evaluations": 8, "cache_gradients": True}
+    passes: list[object] = []
+    plain = model.checkpoint
+    monkeypatch.setattr(model, "checkpoint", lambda *args, **kwargs: passes.append(0) or plain(*args, **kwargs))  # type: ignore[func-returns-value]
+    run(Params.model_validate(raw), tiny_base, inputs, tmp_path, "full_finetune", freeze_base=False)
+    curve = pd.read_csv(tmp_path / "curve.tsv", sep="\t")
+    assert {name for name in curve if name.startswith("learning_rate_base")} == {"learning_rate_base_layer_1"}
+    assert curve["learning_rate_base_layer_1"].tolist() == pytest.approx([0] * 5 + [0.5e-3] + [1e-3] * 3)
+    # Each of the eight steps, in chunks of at most five texts, of eight queries and eight passages or fewer.
+    assert 8 * 4 >= len(passes) >= 8 * 2
+
+
+@pytest.mark.engine
 def test_two_live_runs_give_the_same_bytes(tiny_base: Path, inputs: Path, tmp_path: Path) -> None:
     """With dropout, which is drawn from the seed; the curves too."""
     for name in ("first", "second"):
@@ -241,7 +261,7 @@ def test_a_benchmark_can_choose_the_checkpoint(
 def test_a_validation_without_dev_queries_is_refused() -> None:
     benchmark = tiny_benchmark()
     del benchmark.qrels["dev"]
-    with pytest.raises(RagcunError, match=r"data\.validation is tiny, which has no dev queries"):
+    with pytest.raises(RagcunError, match=r"data\.validation names a benchmark that has no dev queries"):
         validation_of(benchmark, 0)
 
 
