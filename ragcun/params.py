@@ -28,7 +28,8 @@ PARAMS_FILE = Path("params.yaml")
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Numbers become text where text is asked for: `-S data.wikipedia.dump_date=20231101` arrives as a number.
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
 
 class Ddp(_Section):
@@ -45,11 +46,58 @@ class Ddp(_Section):
         return self
 
 
+class MsMarco(_Section):
+    """MS MARCO as pairs: which of it, and how its held-out queries are divided."""
+
+    revision: Annotated[str, Field(min_length=1)]
+    max_train_samples: Annotated[int, Field(ge=1)] | None
+    split_ratio: Annotated[float, Field(gt=0, lt=1)]
+    max_negatives: Annotated[int, Field(ge=0)]
+
+
+class Wikipedia(_Section):
+    """Wikipedia as passages: which of it, and what makes a passage. Lengths are in characters."""
+
+    revision: Annotated[str, Field(min_length=1)]
+    language: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
+    dump_date: Annotated[str, Field(pattern=r"^\d{8}$")]
+    num_passages: Annotated[int, Field(ge=1)]
+    min_length: Annotated[int, Field(ge=1)]
+    max_length: Annotated[int, Field(ge=1)]
+
+    @model_validator(mode="after")
+    def _a_passage_fits(self) -> "Wikipedia":
+        if self.max_length < 2 * self.min_length:
+            raise ValueError(
+                f"max_length is {self.max_length}, less than twice min_length ({self.min_length}): a text between the two "
+                "could not be cut into passages; raise it"
+            )
+        return self
+
+
+class OwnPairs(_Section):
+    """How a file of pairs without a `split` column is divided: shares of its queries."""
+
+    dev_ratio: Annotated[float, Field(gt=0, lt=1)]
+    test_ratio: Annotated[float, Field(ge=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _train_is_left(self) -> "OwnPairs":
+        if self.dev_ratio + self.test_ratio >= 1:
+            raise ValueError("dev_ratio and test_ratio leave no pair to train on: lower them")
+        return self
+
+
 class Data(_Section):
     passages: Annotated[str, Field(min_length=1)]
     pairs: Annotated[str, Field(min_length=1)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    msmarco: MsMarco
+    wikipedia: Wikipedia
+    own_pairs: OwnPairs
     mined_negatives: Annotated[int, Field(ge=0)]
     benchmarks: Annotated[list[Name], Field(min_length=1)]
+    beir_url: Annotated[str, Field(pattern=r"^https?://")]
     local: dict[Name, str]
     validation: Name | None
 

@@ -1,7 +1,8 @@
 """What a source of data hands over, and how it lies in `data/raw` until the pairs are prepared.
 
 Two records, `Passage` and `Pair`, each with a parquet file written in row groups: a source of millions streams
-through without ever being held whole. Every text is checked on its way in, so what is read back can be trusted.
+through without ever being held whole. Every text is checked on its way in, so what is read back can be trusted. Beside
+the records lies `report.json`: what the source read, kept and dropped, and why.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ragcun.errors import RagcunError
-from ragcun.files import atomic_folder
+from ragcun.files import atomic_folder, write_json
+from ragcun.source_report import SourceReport
 
 Split = Literal["train", "dev", "test"]
 
@@ -52,9 +54,9 @@ def document_text(title: str, text: str) -> str:
     return (title + " " + text).strip()
 
 
-def write_passages(passages: Iterable[Passage], folder: Path) -> int:
-    """Write `folder`/passages.parquet; return the number of passages. Raises RagcunError for an empty text or no passage."""
-    return _write(map(_passage_row, passages), _PASSAGES, folder, "passages")
+def write_passages(passages: Iterable[Passage], folder: Path, report: SourceReport) -> None:
+    """Write `folder`/passages.parquet and the report. Raises RagcunError for an empty text or no passage."""
+    _write(map(_passage_row, passages), _PASSAGES, folder, "passages", report)
 
 
 def read_passages(folder: Path) -> Iterator[Passage]:
@@ -63,12 +65,9 @@ def read_passages(folder: Path) -> Iterator[Passage]:
         yield Passage(**row)
 
 
-def write_pairs(pairs: Iterable[Pair], folder: Path) -> int:
-    """Write `folder`/pairs.parquet; return the number of pairs.
-
-    Raises RagcunError for an empty text, an unknown split or no pair.
-    """
-    return _write(map(_pair_row, pairs), _PAIRS, folder, "pairs")
+def write_pairs(pairs: Iterable[Pair], folder: Path, report: SourceReport) -> None:
+    """Write `folder`/pairs.parquet and the report. Raises RagcunError for an empty text, an unknown split or no pair."""
+    _write(map(_pair_row, pairs), _PAIRS, folder, "pairs", report)
 
 
 def read_pairs(folder: Path) -> Iterator[Pair]:
@@ -95,15 +94,19 @@ def _pair_row(pair: Pair) -> dict[str, Any]:
     return {"split": pair.split, "query": pair.query, "positive": pair.positive, "negatives": list(pair.negatives)}
 
 
-def _write(rows: Iterator[dict[str, Any]], schema: pa.Schema, folder: Path, name: str) -> int:
-    count = 0
-    with atomic_folder(folder) as partial, pq.ParquetWriter(partial / f"{name}.parquet", schema) as writer:
-        while batch := list(islice(rows, _ROW_GROUP)):
-            writer.write_table(pa.Table.from_pylist(batch, schema=schema))
-            count += len(batch)
-        if not count:
-            raise RagcunError(f"the source has no {name}; choose another in params.yaml (data.{name})")
-    return count
+def _write(rows: Iterator[dict[str, Any]], schema: pa.Schema, folder: Path, name: str, report: SourceReport) -> None:
+    texts = [field.name for field in schema if field.type == pa.string() and field.name not in ("id", "split")]
+    with atomic_folder(folder) as partial:
+        with pq.ParquetWriter(partial / f"{name}.parquet", schema) as writer:
+            while batch := list(islice(rows, _ROW_GROUP)):
+                writer.write_table(pa.Table.from_pylist(batch, schema=schema))
+                for row in batch:
+                    report.keep({field: row[field] for field in texts})
+        if not report.kept:
+            raise RagcunError(
+                f"{report.source} gives no {name}: {report.why_empty()}; choose another in params.yaml (data.{name})"
+            )
+        write_json(partial / "report.json", report.as_dict())
 
 
 def _read(folder: Path, name: str) -> Iterator[dict[str, Any]]:

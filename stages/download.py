@@ -11,6 +11,7 @@ from ragcun.benchmark import write_benchmark
 from ragcun.files import atomic_folder
 from ragcun.params import load_params
 from ragcun.raw import write_pairs, write_passages
+from ragcun.source_report import SourceReport
 from ragcun.sources import benchmark_source, model_source, pair_source, passage_source
 from stages import run_stage
 
@@ -26,11 +27,13 @@ def main() -> None:
         with atomic_folder(Path("models/base")) as folder:
             model_source(params.base_model).fetch(target=folder)
     elif what == "passages":
-        count = write_passages(passage_source(params.data.passages).passages(), Path("data/raw/passages"))
-        logger.info("%d passages", count)
+        report = SourceReport(f"data.passages: {params.data.passages}")
+        write_passages(passage_source(params.data).passages(report), Path("data/raw/passages"), report)
+        logger.info("%d passages of %d rows", report.kept, report.read)
     elif what == "pairs":
-        count = write_pairs(pair_source(params.data.pairs).pairs(), Path("data/raw/pairs"))
-        logger.info("%d pairs", count)
+        report = SourceReport(f"data.pairs: {params.data.pairs}")
+        write_pairs(pair_source(params.data).pairs(report), Path("data/raw/pairs"), report)
+        logger.info("%d pairs of %d rows", report.kept, report.read)
     elif params.data.validation is None:
         with atomic_folder(Path("data/validation")) as folder:
             (folder / "none.txt").write_text("data.validation is null\n", encoding="utf-8")

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from ragcun.pairs import read_pairs
+from ragcun.source_report import SourceReport
 from tests import tiny_source
 from tests.project import DENSE, EVALUATIONS, OPENED, STARTS, TRAININGS, Project, ran
 
@@ -61,9 +62,9 @@ def test_nothing_that_the_pairs_test_asks_for_is_in_the_pairs(project: Project) 
     """C8, on a source that leaks its test articles as passages and as another query's answer."""
     pairs = read_pairs(project.folder / "data/pairs/finetune")
     source = tiny_source.Tiny()
-    held_out = {pair.positive for pair in source.pairs() if pair.split == "test"}
-    leaked = {p.title + " " + p.text for p in source.passages()} | {
-        pair.positive for pair in source.pairs() if pair.split == "train"
+    held_out = {pair.positive for pair in source.pairs(SourceReport("test")) if pair.split == "test"}
+    leaked = {p.title + " " + p.text for p in source.passages(SourceReport("test"))} | {
+        pair.positive for pair in source.pairs(SourceReport("test")) if pair.split == "train"
     }
     assert held_out & leaked, "vacuous"
     assert not held_out & set(pairs.texts["text"])

@@ -9,14 +9,15 @@ import pytest
 from ragcun import raw
 from ragcun.errors import RagcunError
 from ragcun.raw import Pair, Passage
+from ragcun.source_report import SourceReport
 
 PASSAGES = [Passage("a", "A", "first"), Passage("b", "", "second"), Passage("c", "C", "")]
 PAIRS = [Pair("train", "q", "p", ("n", "m")), Pair("dev", "r", "s"), Pair("test", "t", "u")]
 
 
 def test_records_come_back_equal_and_in_order(tmp_path: Path) -> None:
-    assert raw.write_passages(PASSAGES, tmp_path / "passages") == 3
-    assert raw.write_pairs(PAIRS, tmp_path / "pairs") == 3
+    raw.write_passages(PASSAGES, tmp_path / "passages", SourceReport("test"))
+    raw.write_pairs(PAIRS, tmp_path / "pairs", SourceReport("test"))
     assert list(raw.read_passages(tmp_path / "passages")) == PASSAGES
     assert list(raw.read_pairs(tmp_path / "pairs")) == PAIRS
 
@@ -38,7 +39,7 @@ def test_a_stream_is_never_held_whole(tmp_path: Path, monkeypatch: pytest.Monkey
         write_table(self, table)
 
     monkeypatch.setattr(pq.ParquetWriter, "write_table", watch)
-    raw.write_passages(stream(), tmp_path / "passages")
+    raw.write_passages(stream(), tmp_path / "passages", SourceReport("test"))
     assert written == [2, 4, 6, 7]
     assert pq.ParquetFile(tmp_path / "passages" / "passages.parquet").num_row_groups == 4
     assert [passage.id for passage in raw.read_passages(tmp_path / "passages")] == list("0123456")
@@ -47,7 +48,7 @@ def test_a_stream_is_never_held_whole(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("bad", [Passage("x", " ", "\n"), Passage("x", "", "")])
 def test_a_passage_without_text_is_named_and_nothing_is_written(tmp_path: Path, bad: Passage) -> None:
     with pytest.raises(RagcunError, match="passage 'x' has neither title nor text; correct"):
-        raw.write_passages([*PASSAGES, bad], tmp_path / "passages")
+        raw.write_passages([*PASSAGES, bad], tmp_path / "passages", SourceReport("test"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -62,13 +63,18 @@ def test_a_passage_without_text_is_named_and_nothing_is_written(tmp_path: Path, 
 )
 def test_a_bad_pair_is_named_and_nothing_is_written(tmp_path: Path, bad: Pair, message: str) -> None:
     with pytest.raises(RagcunError, match=message):
-        raw.write_pairs([*PAIRS, bad], tmp_path / "pairs")
+        raw.write_pairs([*PAIRS, bad], tmp_path / "pairs", SourceReport("test"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_source_with_nothing_in_it_is_an_error_and_nothing_is_written(tmp_path: Path) -> None:
-    with pytest.raises(RagcunError, match=r"the source has no passages; choose another in params.yaml"):
-        raw.write_passages([], tmp_path / "passages")
+    report = SourceReport("data.passages: mine")
+    report.read = 3
+    report.dropped["without text"] = 3
+    with pytest.raises(
+        RagcunError, match=r"mine gives no passages: 3 rows were read and dropped: 3 without text; choose"
+    ):
+        raw.write_passages([], tmp_path / "passages", report)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from ragcun.benchmark import Benchmark
 from ragcun.raw import Pair, Passage, Split, document_text
+from ragcun.source_report import SourceReport
 
 SUBJECTS = (
     "river water boat bridge fish shore",
@@ -23,12 +24,12 @@ SPLITS: tuple[Split, ...] = ("train", "train", "test", "train", "dev")
 
 
 class Tiny:
-    def passages(self) -> Iterator[Passage]:
+    def passages(self, report: SourceReport) -> Iterator[Passage]:
         for row, (title, text) in enumerate(ARTICLES):
             # Leaky on purpose: the whole collection, so that keeping the held-out articles out is the pipeline's work.
             yield Passage(f"a{row}", title, text)
 
-    def pairs(self) -> Iterator[Pair]:
+    def pairs(self, report: SourceReport) -> Iterator[Pair]:
         for row, (title, text) in enumerate(ARTICLES):
             yield Pair(self._split(row), self._query(row), document_text(title, text))
             if self._split(row) == "train":

@@ -10,7 +10,9 @@ from typing import Protocol, TypeVar
 
 from ragcun.benchmark import Benchmark
 from ragcun.errors import RagcunError
+from ragcun.params import Data
 from ragcun.raw import Pair, Passage
+from ragcun.source_report import SourceReport
 from ragcun.sources.fanoutqa import FanOutQA
 from ragcun.sources.hub import HubModel
 from ragcun.sources.local import LocalBenchmark, LocalModel
@@ -21,15 +23,18 @@ from ragcun.sources.vital import VitalArticles
 class PassageSource(Protocol):
     """Documents that may be trained on."""
 
-    def passages(self) -> Iterator[Passage]:
-        """Stream the passages. Raises RagcunError where they cannot be had or are not as expected."""
+    def passages(self, report: SourceReport) -> Iterator[Passage]:
+        """Stream the passages, counting in `report` the rows read and dropped; set its licence and revision.
+
+        Raises RagcunError where they cannot be had or are not as expected.
+        """
 
 
 class PairSource(Protocol):
     """Queries with documents that answer them, of the splits train, dev and, so that it can be kept out, test."""
 
-    def pairs(self) -> Iterator[Pair]:
-        """Stream the pairs. Raises RagcunError where they cannot be had or are not as expected."""
+    def pairs(self, report: SourceReport) -> Iterator[Pair]:
+        """Stream the pairs, counting as `passages` does. Raises RagcunError as it does."""
 
 
 class BenchmarkSource(Protocol):
@@ -46,21 +51,22 @@ class ModelSource(Protocol):
         """Put a SentenceTransformer into the empty folder `target`. Raises RagcunError where it cannot."""
 
 
-_PASSAGES: dict[str, Callable[[], PassageSource]] = {"vital": VitalArticles}
-_PAIRS: dict[str, Callable[[], PairSource]] = {"vital-descriptions": VitalArticles}
+# A source is made from the section `data` of the params.
+_PASSAGES: dict[str, Callable[[Data], PassageSource]] = {"vital": lambda data: VitalArticles()}
+_PAIRS: dict[str, Callable[[Data], PairSource]] = {"vital-descriptions": lambda data: VitalArticles()}
 _BENCHMARKS: dict[str, Callable[[], BenchmarkSource]] = {"vital-descriptions": VitalArticles, "fanoutqa": FanOutQA}
 
-_Source = TypeVar("_Source")
+_Entry = TypeVar("_Entry")
 
 
-def passage_source(name: str) -> PassageSource:
+def passage_source(data: Data) -> PassageSource:
     """The source that `data.passages` names. Raises RagcunError for an unknown name."""
-    return _look_up(name, _PASSAGES, key="data.passages")
+    return _look_up(data.passages, _PASSAGES, key="data.passages")(data)
 
 
-def pair_source(name: str) -> PairSource:
+def pair_source(data: Data) -> PairSource:
     """The source that `data.pairs` names. Raises RagcunError for an unknown name."""
-    return _look_up(name, _PAIRS, key="data.pairs")
+    return _look_up(data.pairs, _PAIRS, key="data.pairs")(data)
 
 
 def benchmark_source(name: str, local: Mapping[str, str]) -> BenchmarkSource:
@@ -75,7 +81,9 @@ def benchmark_source(name: str, local: Mapping[str, str]) -> BenchmarkSource:
             )
         return LocalBenchmark(name, Path(local[name]))
     local_names = "".join(f", {key}" for key in local)
-    return _look_up(name, _BENCHMARKS, key="data.benchmarks", more=f"{local_names}; name your own folder in data.local")
+    return _look_up(
+        name, _BENCHMARKS, key="data.benchmarks", more=f"{local_names}; name your own folder in data.local"
+    )()
 
 
 def model_source(spec: str) -> ModelSource:
@@ -90,7 +98,7 @@ def model_source(spec: str) -> ModelSource:
     return HubModel(spec)
 
 
-def _look_up(name: str, registry: Mapping[str, Callable[[], _Source]], *, key: str, more: str = "") -> _Source:
+def _look_up(name: str, registry: Mapping[str, _Entry], *, key: str, more: str = "") -> _Entry:
     if name not in registry:
         raise RagcunError(f"{key} names {name!r}, which is unknown; known are {', '.join(registry)}{more}")
-    return registry[name]()
+    return registry[name]

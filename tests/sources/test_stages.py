@@ -12,6 +12,7 @@ from ragcun.benchmark import Benchmark, read_benchmark, write_benchmark
 from ragcun.errors import RagcunError
 from ragcun.pairs import read_pairs
 from ragcun.raw import Pair, Passage
+from ragcun.source_report import SourceReport
 from ragcun.sources import pypi
 from stages import download, download_benchmark, prepare_pairs
 from tests.sources.conftest import MODEL_FILES, MakeWheel, files_of, write_files
@@ -51,13 +52,13 @@ class Source:
     def __init__(self, *, fails: bool = False) -> None:
         self.fails = fails
 
-    def passages(self) -> Any:
+    def passages(self, report: SourceReport) -> Any:
         yield Passage("a", "A", "train text")
         if self.fails:
             raise RagcunError("the mirror went away")
         yield Passage("b", "B", "dev text")
 
-    def pairs(self) -> Any:
+    def pairs(self, report: SourceReport) -> Any:
         yield Pair("train", "train?", "A train text")
         if self.fails:
             raise RagcunError("the mirror went away")
@@ -65,8 +66,8 @@ class Source:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, source: Source) -> None:
-    monkeypatch.setitem(sources._PASSAGES, "vital", lambda: source)
-    monkeypatch.setitem(sources._PAIRS, "vital-descriptions", lambda: source)
+    monkeypatch.setitem(sources._PASSAGES, "vital", lambda data: source)
+    monkeypatch.setitem(sources._PAIRS, "vital-descriptions", lambda data: source)
 
 
 def test_raw_data_are_fetched_and_prepared(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import pytest
 from ragcun.errors import RagcunError
 from ragcun.prepare import prepare
 from ragcun.raw import document_text
+from ragcun.source_report import SourceReport
 from ragcun.sources import vital
 
 
@@ -26,9 +27,9 @@ def collection(count: int = 3100) -> dict[str, Any]:
 
 
 def test_the_counts_are_the_designs(source: vital.VitalArticles) -> None:
-    pairs = list(source.pairs())
+    pairs = list(source.pairs(SourceReport("test")))
     benchmark = source.benchmark()
-    assert len(list(source.passages())) == 7033
+    assert len(list(source.passages(SourceReport("test")))) == 7033
     assert {split: sum(pair.split == split for pair in pairs) for split in ("train", "dev", "test")} == {
         "train": 6913,
         "dev": 914,
@@ -40,7 +41,7 @@ def test_the_counts_are_the_designs(source: vital.VitalArticles) -> None:
 
 
 def test_the_splits_are_disjoint_by_document_and_by_query(source: vital.VitalArticles) -> None:
-    prepared = prepare(source.passages(), source.pairs(), mined_negatives=0)
+    prepared = prepare(source.passages(SourceReport("test")), source.pairs(SourceReport("test")), mined_negatives=0)
     assert prepared.report["train_pairs"]["kept"] == 6913
     assert prepared.report["dev_pairs"]["kept"] == 914
     assert prepared.report["test"]["documents"] == 1814
@@ -62,7 +63,9 @@ def test_pairs_and_benchmark_ask_the_same_held_out_questions(source: vital.Vital
             for query, judged in benchmark.qrels[split].items()
             for document in judged
         }
-        assert asked == {(pair.query, pair.positive) for pair in source.pairs() if pair.split == split}
+        assert asked == {
+            (pair.query, pair.positive) for pair in source.pairs(SourceReport("test")) if pair.split == split
+        }
 
 
 def test_no_query_has_the_id_of_a_document(source: vital.VitalArticles) -> None:
