@@ -194,7 +194,7 @@ def trainee_of(
         return
     before = encoder.max_seq_length
     cut_texts_at(encoder, run.max_length)
-    texts = pairs.texts["text"].tolist() + (validation.passages + validation.queries if validation else [])
+    texts = pairs.texts["text"].tolist() + ([*validation.passages, *validation.queries] if validation else [])
     yield LiveTrainee(
         encoder, texts, chunk=run.forward_size, dtype=run.settings.dtype, cache_gradients=run.cache_gradients
     )

@@ -41,4 +41,4 @@ class LocalBenchmark:
 
     def benchmark(self) -> Benchmark:
         """Read and check it. Raises RagcunError as `read_benchmark` does."""
-        return read_benchmark(self.folder, name=self.name)
+        return read_benchmark(self.folder, name=self.name, strict=True)
