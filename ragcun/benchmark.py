@@ -13,14 +13,14 @@ searched each by itself (CQADupStack's forums). Layout: Thakur et al. 2021, arXi
 import csv
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ragcun.corpus import CorpusFile, JsonLines, LazyTexts, text_of
 from ragcun.errors import RagcunError
-from ragcun.files import atomic_folder
+from ragcun.files import atomic_folder, write_json
 from ragcun.raw import document_text
 
 logger = logging.getLogger(__name__)
@@ -56,9 +56,11 @@ class Benchmark:
         return {query: text for split in self.queries.values() for query, text in split.items()}
 
 
-def write_benchmark(benchmark: Benchmark, folder: Path) -> None:
-    """Write the BEIR folder, whole or not at all."""
+def write_benchmark(benchmark: Benchmark, folder: Path, origin: Mapping[str, Any] | None = None) -> None:
+    """Write the BEIR folder, whole or not at all; with `origin` (source, licence, revision) also report.json, which counts."""
     with atomic_folder(folder) as partial:
+        if origin is not None:
+            write_json(partial / "report.json", {**origin, **count_benchmark(benchmark)})
         documents = zip(benchmark.doc_ids, benchmark.titles, benchmark.bodies, strict=True)
         _write_jsonl(
             partial / "corpus.jsonl", ({"_id": i, "title": title, "text": body} for i, title, body in documents)

@@ -5,7 +5,7 @@ change meanwhile.
 """
 
 import json
-import mmap
+import os
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -90,15 +90,14 @@ class CorpusFile:
             self._places.append(place)
         if not self.ids:
             raise RagcunError(f"{path} is empty; it needs one document a line")
-        with path.open("rb") as file:
-            self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._file = path.open("rb")
+        self._places.append(path.stat().st_size)
         self.titles = LazyTexts(len(self.ids), lambda row: self._row(row).get("title") or "")
         self.bodies = LazyTexts(len(self.ids), lambda row: self._row(row).get("text") or "")
 
     def _row(self, row: int) -> dict[str, Any]:
-        start = self._places[row]
-        end = self._bytes.find(b"\n", start)
-        parsed: dict[str, Any] = json.loads(self._bytes[start : end if end >= 0 else len(self._bytes)])
+        start, end = self._places[row], self._places[row + 1]
+        parsed: dict[str, Any] = json.loads(os.pread(self._file.fileno(), end - start, start))
         return parsed
 
 

@@ -81,6 +81,7 @@ FLOORS = [
     [
         "files",
         "corpus",
+        "own_files",
         "digests",
         "spool",
         "source_report",
