@@ -106,14 +106,14 @@ def read_benchmark(folder: Path, *, name: str | None = None, strict: bool = Fals
 
 
 def read_parts(folder: Path) -> dict[str, Benchmark]:
-    """The parts of a benchmark by name, in alphabetical order; one that has no parts is its only one, under its own name.
+    """The parts of a benchmark by the names of their folders, in alphabetical order; one without parts is its own, under "".
 
     Raises RagcunError as `read_benchmark` does.
     """
-    parts = sorted(path.parent for path in folder.glob("*/corpus.jsonl"))
+    parts = sorted(path.parent.name for path in folder.glob("*/corpus.jsonl"))
     if (folder / "corpus.jsonl").exists() or not parts:
-        parts = [folder]
-    return {part.name: read_benchmark(part) for part in parts}
+        parts = [""]
+    return {part: read_benchmark(folder / part) for part in parts}
 
 
 def count_benchmark(benchmark: Benchmark) -> dict[str, Any]:

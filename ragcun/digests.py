@@ -16,6 +16,11 @@ Digests = npt.NDArray[np.bytes_]
 _BYTES = 16
 
 
+def digest(text: str) -> bytes:
+    """A text's 16 bytes."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_BYTES).digest()
+
+
 class DigestList:
     """Digests of texts that come one by one."""
 
@@ -25,7 +30,7 @@ class DigestList:
             self.add(text)
 
     def add(self, text: str) -> None:
-        self._bytes += hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_BYTES).digest()
+        self._bytes += digest(text)
 
     def array(self) -> Digests:
         return np.frombuffer(self._bytes, dtype=f"S{_BYTES}")

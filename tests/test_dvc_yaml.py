@@ -109,7 +109,18 @@ FLOORS = [
         "start",
         "figure",
     ],
-    ["sampling", "retrieval", "trainee", "evaluation", "report", "figure", "selection", "checkpoints", "validation"],
+    [
+        "sampling",
+        "retrieval",
+        "trainee",
+        "evaluation",
+        "leakage",
+        "report",
+        "figure",
+        "selection",
+        "checkpoints",
+        "validation",
+    ],
     ["optimization", "tracking", "trainer", "training", "runs", "dense", "lexical"],
 ]
 

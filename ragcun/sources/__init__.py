@@ -88,11 +88,9 @@ def fetch_benchmark(name: str, data: Data, folder: Path) -> None:
     source = benchmark_source(name, data)
     with atomic_folder(folder) as partial:
         source.fetch(target=partial)
-        for part in read_parts(partial).values():
-            counts = ", ".join(f"{len(queries)} {split} queries" for split, queries in part.queries.items())
-            logger.info(
-                "%s: %d documents, %s", part.name if part.name != partial.name else name, len(part.doc_ids), counts
-            )
+        for part, benchmark in read_parts(partial).items():
+            counts = ", ".join(f"{len(queries)} {split} queries" for split, queries in benchmark.queries.items())
+            logger.info("%s: %d documents, %s", Path(name, part), len(benchmark.doc_ids), counts)
 
 
 def benchmark_source(name: str, data: Data) -> BenchmarkSource:
