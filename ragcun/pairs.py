@@ -62,7 +62,8 @@ class PreparedPairs:
     def known_positives(self) -> dict[int, frozenset[int]]:
         """Query id -> ids of all its positives: of every row whose query reads the same, by `query_key`."""
         rows = pd.concat([self.train, self.dev])[["query", "positive"]]
-        keys = rows["query"].map(self.texts["text"].map(query_key))
+        asked = self.texts["text"].iloc[rows["query"].unique()]
+        keys = rows["query"].map(asked.map(query_key))
         positives = rows["positive"].groupby(keys).agg(frozenset)
         return dict(zip(rows["query"].tolist(), keys.map(positives).tolist(), strict=True))
 
