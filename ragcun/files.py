@@ -22,6 +22,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
         yield partial
         partial.chmod(0o666 & ~_umask())
         partial.replace(path)
+    except OSError as error:
+        _name(error, path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
@@ -35,6 +38,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         yield partial
         partial.chmod(0o777 & ~_umask())
         publish_folder(partial, path)
+    except OSError as error:
+        _name(error, path)
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -68,6 +74,11 @@ def sha256_file(path: Path) -> str:
 def hash_files(folder: Path, files: Iterable[Path]) -> dict[str, str]:
     """The SHA-256 of each of the files, by its path from `folder` on."""
     return {path.relative_to(folder).as_posix(): sha256_file(path) for path in sorted(set(files))}
+
+
+def _name(error: OSError, path: Path) -> None:
+    """Say what was being written, where the library that failed does not."""
+    error.filename = error.filename or str(path)
 
 
 def _umask() -> int:

@@ -11,8 +11,8 @@ import numpy as np
 
 from ragcun.digests import DigestList, Digests, Numbering, joined
 from ragcun.errors import RagcunError
-from ragcun.pairs import Ids, query_key
-from ragcun.raw import Pair, Split
+from ragcun.pairs import Ids
+from ragcun.raw import Pair, Split, query_key
 
 _SPLITS: tuple[str, ...] = get_args(Split)
 

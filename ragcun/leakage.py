@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from ragcun.benchmark import Benchmark
 from ragcun.digests import digest
-from ragcun.pairs import query_key
+from ragcun.raw import query_key
 
 
 @dataclass(frozen=True)

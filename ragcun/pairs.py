@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from ragcun.digests import DigestList, Digests
 from ragcun.errors import RagcunError
 from ragcun.files import atomic_folder, write_json
+from ragcun.raw import query_key
 
 _TEXTS = pa.schema([(name, pa.string()) for name in ("text", "role", "split")])
 _PAIRS = pa.schema([("query", pa.int64()), ("positive", pa.int64()), ("negatives", pa.list_(pa.int64()))])
@@ -94,11 +95,6 @@ def train_passage_digests(folder: Path) -> Digests:
         return DigestList(
             text for batch in batches for text in batch["text"].iloc[train_passage_ids(batch)].tolist()
         ).array()
-
-
-def query_key(text: str) -> str:
-    """What two queries have in common when they ask the same: the text stripped and case-folded."""
-    return text.strip().casefold()
 
 
 def write_pairs(folder: Path, pairs: PreparedPairs | StreamedPairs) -> None:

@@ -55,6 +55,11 @@ def document_text(title: str, text: str) -> str:
     return (title + " " + text).strip()
 
 
+def query_key(text: str) -> str:
+    """What two queries have in common when they ask the same: the text stripped and case-folded."""
+    return text.strip().casefold()
+
+
 def write_passages(passages: Iterable[Passage], folder: Path, report: SourceReport) -> None:
     """Write `folder`/passages.parquet and the report. Raises RagcunError for an empty text or no passage."""
     _write(map(_passage_row, passages), _PASSAGES, folder, "passages", report)

@@ -7,9 +7,9 @@ from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ragcun.pairs import PreparedPairs, query_key, read_pairs, write_pairs
+from ragcun.pairs import PreparedPairs, read_pairs, write_pairs
 from ragcun.prepare import prepare as prepare_streamed
-from ragcun.raw import Pair, Passage, document_text
+from ragcun.raw import Pair, Passage, document_text, query_key
 
 
 def prepare(passages: Iterable[Passage], pairs: Iterable[Pair], *, mined_negatives: int) -> PreparedPairs:

@@ -12,13 +12,15 @@ from typing import Protocol, TypeVar
 from ragcun.benchmark import read_parts
 from ragcun.errors import RagcunError
 from ragcun.files import atomic_folder
-from ragcun.own_files import own_model
+from ragcun.own_files import own_model, own_path
 from ragcun.params import Data
 from ragcun.raw import Pair, Passage
 from ragcun.source_report import SourceReport
 from ragcun.sources.fanoutqa import FanOutQA
 from ragcun.sources.hub import HubModel
 from ragcun.sources.local import LocalBenchmark, LocalModel
+from ragcun.sources.own_pairs import OwnPairs
+from ragcun.sources.own_passages import OwnPassages
 from ragcun.sources.pypi import PypiModel
 from ragcun.sources.vital import VitalArticles
 
@@ -71,12 +73,16 @@ _Entry = TypeVar("_Entry")
 
 
 def passage_source(data: Data) -> PassageSource:
-    """The source that `data.passages` names. Raises RagcunError for an unknown name."""
+    """The source that `data.passages` names, or the user's file. Raises RagcunError for an unknown name."""
+    if path := own_path(data.passages):
+        return OwnPassages(path)
     return _look_up(data.passages, _PASSAGES, key="data.passages")(data)
 
 
 def pair_source(data: Data) -> PairSource:
-    """The source that `data.pairs` names. Raises RagcunError for an unknown name."""
+    """The source that `data.pairs` names, or the user's file. Raises RagcunError for an unknown name."""
+    if path := own_path(data.pairs):
+        return OwnPairs(path, data.own_pairs, data.seed)
     return _look_up(data.pairs, _PAIRS, key="data.pairs")(data)
 
 

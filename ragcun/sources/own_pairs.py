@@ -28,8 +28,7 @@ from typing import Any
 
 from ragcun import params
 from ragcun.errors import RagcunError
-from ragcun.pairs import query_key
-from ragcun.raw import Pair, Split
+from ragcun.raw import Pair, Split, query_key
 from ragcun.source_report import SourceReport
 from ragcun.sources.own_file import Reading, reading, shown
 from ragcun.sources.tables import Row, read_rows
