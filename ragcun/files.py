@@ -78,7 +78,8 @@ def hash_files(folder: Path, files: Iterable[Path]) -> dict[str, str]:
 
 def _name(error: OSError, path: Path) -> None:
     """Say what was being written, where the library that failed does not."""
-    error.filename = error.filename or str(path)
+    if error.errno and not error.filename:
+        error.filename = str(path)
 
 
 def _umask() -> int:
