@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from beir.datasets.data_loader import GenericDataLoader
 
 from ragcun import download
@@ -250,3 +252,19 @@ def test_the_mirror_holds_what_it_is_meant_to(target: Path) -> None:
     assert "cqadupstack/android/corpus.jsonl" in names
     assert rows[0] == ["query-id", "corpus-id", "score"]
     assert zip_of.__wrapped__("nq") == zip_of("nq"), "the same bytes each time"
+
+
+@pytest.mark.parametrize(("script", "number"), [("quick", 2), ("standard", 5), ("full", 15)])
+def test_the_scripts_run_the_sets_that_they_name(tmp_path: Path, script: str, number: int) -> None:
+    (tmp_path / "dvc").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "dvc").chmod(0o755)
+    path = Path(__file__).parents[2] / "experiments" / f"beir_{script}.sh"
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    ran = subprocess.run(
+        ["bash", path, "--set-param", "seed=1"], env=environment, check=True, capture_output=True, text=True
+    )
+    *command, setting, more, seed = ran.stdout.split("\n")[:-1]
+    assert (command, more, seed) == (["exp", "run", "--set-param"], "--set-param", "seed=1")
+    key, _, sets = setting.partition("=")
+    assert key == "data.benchmarks"
+    assert len(set(yaml.safe_load(sets)) & set(REAL)) == len(yaml.safe_load(sets)) == number
