@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
@@ -57,6 +59,11 @@ def publish_folder(partial: Path, path: Path) -> None:
         partial.replace(path)
     finally:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def cache_folder() -> Path:
+    """RAGCUN_CACHE, or the user's cache folder."""
+    return Path(os.environ.get("RAGCUN_CACHE") or platformdirs.user_cache_path("ragcun"))
 
 
 def write_json(path: Path, value: Any) -> None:

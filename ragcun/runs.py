@@ -21,13 +21,12 @@ from ragcun import distributed
 from ragcun.base import cut_texts_at, load_base
 from ragcun.embeddings import TextEncoder, Texts, read_embeddings, scratch_folder, write_embeddings
 from ragcun.errors import RagcunError
-from ragcun.files import atomic_file, atomic_folder, hash_files
+from ragcun.files import atomic_file, atomic_folder, cache_folder, hash_files
 from ragcun.model import IsotropicGaussianEncoder
 from ragcun.model_card import write_model_card
 from ragcun.optimization import Pace
 from ragcun.pairs import PreparedPairs, read_pairs
 from ragcun.params import Params, Similarity, Training
-from ragcun.row_cache import cache_folder
 from ragcun.start import check_store, deciding, start
 from ragcun.tracking import trackers
 from ragcun.trainee import FrozenTrainee, LiveTrainee, Trainee
