@@ -98,6 +98,7 @@ class Data(_Section):
     mined_negatives: Annotated[int, Field(ge=0)]
     benchmarks: Annotated[list[Name], Field(min_length=1)]
     beir_url: Annotated[str, Field(pattern=r"^https?://")]
+    beir_published: bool
     local: dict[Name, str]
     validation: Name | None
 

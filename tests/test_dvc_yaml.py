@@ -81,6 +81,9 @@ FLOORS = [
     [
         "files",
         "corpus",
+        "archives",
+        "download",
+        "transfer",
         "own_files",
         "digests",
         "spool",

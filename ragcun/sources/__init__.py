@@ -6,6 +6,7 @@ fetches and checks; writing its records where the pipeline expects them is the s
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -16,6 +17,8 @@ from ragcun.own_files import own_model, own_path
 from ragcun.params import Data
 from ragcun.raw import Pair, Passage
 from ragcun.source_report import SourceReport
+from ragcun.sources.beir import BeirBenchmark
+from ragcun.sources.beir_registry import REGISTRY
 from ragcun.sources.fanoutqa import FanOutQA
 from ragcun.sources.hub import HubModel
 from ragcun.sources.local import LocalBenchmark, LocalModel
@@ -59,12 +62,17 @@ class ModelSource(Protocol):
         """Put a SentenceTransformer into the empty folder `target`. Raises RagcunError where it cannot."""
 
 
+def _beir(name: str, data: Data) -> BenchmarkSource:
+    return BeirBenchmark(name, data.beir_url, published=data.beir_published)
+
+
 # A source is made from the section `data` of the params.
 _PASSAGES: dict[str, Callable[[Data], PassageSource]] = {"vital": lambda data: VitalArticles()}
 _PAIRS: dict[str, Callable[[Data], PairSource]] = {"vital-descriptions": lambda data: VitalArticles()}
 _BENCHMARKS: dict[str, Callable[[Data], BenchmarkSource]] = {
     "vital-descriptions": lambda data: VitalArticles(),
     "fanoutqa": lambda data: FanOutQA(),
+    **{name: partial(_beir, name) for name in REGISTRY},
 }
 
 logger = logging.getLogger(__name__)

@@ -245,6 +245,22 @@ def test_the_registry_has_every_public_set_and_agrees_with_beirs_rounded_figures
         assert entry["reported"] == ("dev" if name == "msmarco" else "test")
 
 
+def test_a_mirror_that_packed_anew_is_taken_where_that_is_allowed(
+    mirror: HttpServer, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beir_registry, "REGISTRY", REAL)
+    with pytest.raises(RagcunError, match="not the one that was published: its MD5"):
+        get(mirror, target, "scifact")
+    for _ in range(2):
+        before = len(mirror.log)
+        BeirBenchmark("scifact", f"{mirror.url}/beir", published=False).fetch(target=target)
+        assert len(mirror.log) > before, "with nothing to be known by, it is not kept"
+        report = report_of(target)
+        assert (report["checked"], report["revision"], report["documents"]) == ([], None, len(TOPICS) + 1)
+    BeirBenchmark("cqadupstack", f"{mirror.url}/beir", published=False).fetch(target=target)
+    assert len(read_parts(target)) == 12
+
+
 def test_the_mirror_holds_what_it_is_meant_to(target: Path) -> None:
     with zipfile.ZipFile(io.BytesIO(zip_of("cqadupstack"))) as archive:
         names = archive.namelist()

@@ -8,9 +8,12 @@ import pytest
 from ragcun.errors import RagcunError
 from ragcun.params import Data, load_params
 from ragcun.sources import benchmark_source, model_source, pair_source, passage_source
+from ragcun.sources.beir import BeirBenchmark
 from ragcun.sources.fanoutqa import FanOutQA
 from ragcun.sources.hub import HubModel
 from ragcun.sources.local import LocalBenchmark, LocalModel
+from ragcun.sources.own_pairs import OwnPairs
+from ragcun.sources.own_passages import OwnPassages
 from ragcun.sources.pypi import PypiModel
 from ragcun.sources.vital import VitalArticles
 
@@ -28,13 +31,25 @@ def test_known_names_find_their_source() -> None:
     assert isinstance(benchmark_source("fanoutqa", data()), FanOutQA)
 
 
+def test_the_users_own_files_are_known_by_their_paths() -> None:
+    assert isinstance(passage_source(data(passages="my/text.txt")), OwnPassages)
+    assert isinstance(pair_source(data(pairs="pairs.csv")), OwnPairs)
+
+
+def test_beirs_sets_are_known_by_their_names() -> None:
+    found = benchmark_source("scifact", data(beir_url="http://mirror", beir_published=False))
+    assert isinstance(found, BeirBenchmark)
+    assert (found.url, found.published) == ("http://mirror/scifact.zip", False)
+
+
 def test_unknown_names_list_the_known_ones() -> None:
     with pytest.raises(RagcunError, match=r"data\.passages names 'x', which is unknown; known are vital"):
         passage_source(data(passages="x"))
     with pytest.raises(RagcunError, match=r"data\.pairs names 'x', which is unknown; known are vital-descriptions"):
         pair_source(data(pairs="x"))
     with pytest.raises(
-        RagcunError, match=r"names 'x', .* vital-descriptions, fanoutqa, mine; name your own folder in data\.local"
+        RagcunError,
+        match=r"names 'x', .* vital-descriptions, fanoutqa, msmarco, .*, mine; name your own folder in data\.local",
     ):
         benchmark_source("x", data(local={"mine": "folder"}))
     with pytest.raises(RagcunError, match="'x'; base_model: pypi:NAME knows"):
