@@ -78,6 +78,7 @@ def test_after_a_break_only_the_rest_is_asked_for_if_the_file_is_the_same(target
         etag = f'"{MD5}"'
         assert [seen.headers.get("If-Range") for seen in server.log] == [None, etag, etag, etag]
         assert [seen.status for seen in server.log] == [200, None, 206, 206]
+        assert {seen.headers["Accept-Encoding"] for seen in server.log} == {"identity"}, "else a part is not the file's"
     assert target.read_bytes() == BODY
 
 
@@ -109,7 +110,8 @@ def test_a_weak_etag_is_no_validator_and_a_date_is_one(target: Path) -> None:
 def test_a_server_that_sends_another_range_is_not_believed(target: Path) -> None:
     def shifted(request: Request) -> Response:
         if "Range" in request.headers:
-            return Response(BODY[1000:], 206, {"Content-Range": f"bytes 1000-{len(BODY) - 1}/{len(BODY)}"})
+            headers = {"ETag": f'"{MD5}"', "Content-Range": "bytes 149000-298999/300000"}
+            return Response(BODY[149_000:299_000], 206, headers)
         return Response(BODY)
 
     with HttpServer(shifted, faults=[Fault.SHORT_BODY]) as server:
@@ -425,11 +427,11 @@ def faults_of_a_run(rng: random.Random) -> Iterator[Fault | None]:
     if kind < 0.5:
         breaks = (Fault.SHORT_BODY, Fault.SHORT_BODY, Fault.STALLED_BODY, Fault.RESET, Fault.E502)
         return random_faults(rng, share=0.8, kinds=breaks)
-    return random_faults(rng, share=rng.choice((0.0, 0.3, 0.6)))
+    return random_faults(rng, share=rng.choice((0.0, 0.5, 0.8)))
 
 
 def refusal_of(server: HttpServer, target: Path, md5: str) -> str | None:
-    patience = Patience(attempts=4, first_wait=0.001, longest_wait=0.01, connect=1, silence=0.1)
+    patience = Patience(attempts=4, first_wait=0.001, longest_wait=0.01, connect=1, silence=0.3)
     try:
         get(server, target, md5=md5, patience=patience)
     except RagcunError as error:
@@ -441,16 +443,17 @@ def refusal_of(server: HttpServer, target: Path, md5: str) -> str | None:
 def test_two_hundred_random_downloads_end_complete_and_verified_or_in_a_clear_error(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    rng = random.Random(5)
     ends: Counter[str] = Counter()
     met: Counter[Fault] = Counter()
     for number in range(200):
+        # One for each: a machine so busy that a wait runs out changes this run, and no other.
+        rng = random.Random(number)
         body = rng.randbytes(rng.choice((0, 1, 1000, 100_000, 3_000_000)) + rng.randrange(1000))
         md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()
         target = tmp_path / str(number) / "a.zip"
         routes = {"/a.zip": Response(body, headers={"ETag": ""} if rng.random() < 0.2 else {})}
         with (
-            HttpServer(routes, faults=faults_of_a_run(rng), retry_after="0", stall=0.4, slow=0.05) as server,
+            HttpServer(routes, faults=faults_of_a_run(rng), retry_after="0", stall=0.6, slow=0.05) as server,
             Watch(target, body) as watch,
         ):
             refusal = refusal_of(server, target, md5)
