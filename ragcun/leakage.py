@@ -14,6 +14,8 @@ from ragcun.benchmark import Benchmark
 from ragcun.digests import digest
 from ragcun.raw import query_key
 
+_BATCH = 10_000
+
 
 @dataclass(frozen=True)
 class Leakage:
@@ -35,8 +37,8 @@ def read_training_texts(folder: Path) -> TrainingTexts:
     """What training on the pairs in `folder` sees, without holding the texts."""
     positives = set(pq.read_table(folder / "train.parquet", columns=["positive"])["positive"].to_numpy().tolist())
     asked, answers, first = set(), set(), 0
-    with pq.ParquetFile(folder / "texts.parquet") as file:
-        for batch in file.iter_batches():
+    with pq.ParquetFile(folder / "texts.parquet", pre_buffer=False) as file:
+        for batch in file.iter_batches(_BATCH):
             for row, text, role, split in zip(
                 range(first, first + len(batch)),
                 *(batch[name].to_pylist() for name in ("text", "role", "split")),

@@ -90,7 +90,7 @@ def train_passage_ids(texts: pd.DataFrame) -> Ids:
 
 def train_passage_digests(folder: Path) -> Digests:
     """Digests (T,) of the passages training may see, without holding their texts. Raises RagcunError where there are none."""
-    with _missing_named(), pq.ParquetFile(folder / "texts.parquet") as file:
+    with _missing_named(), pq.ParquetFile(folder / "texts.parquet", pre_buffer=False) as file:
         batches = (pd.DataFrame(batch.to_pydict()) for batch in file.iter_batches(_ROW_GROUP))
         return DigestList(
             text for batch in batches for text in batch["text"].iloc[train_passage_ids(batch)].tolist()

@@ -97,7 +97,8 @@ class Data(_Section):
     own_pairs: OwnPairs
     mined_negatives: Annotated[int, Field(ge=0)]
     benchmarks: Annotated[list[Name], Field(min_length=1)]
-    beir_url: Annotated[str, Field(pattern=r"^https?://")]
+    # Without user and password: params.yaml and dvc.lock are shared, and ~/.netrc is where these belong.
+    beir_url: Annotated[str, Field(pattern=r"^https?://[^@]+$")]
     beir_published: bool
     local: dict[Name, str]
     validation: Name | None

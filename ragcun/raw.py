@@ -25,6 +25,7 @@ _PAIRS = pa.schema(
     [("split", pa.string()), ("query", pa.string()), ("positive", pa.string()), ("negatives", pa.list_(pa.string()))]
 )
 _ROW_GROUP = 20_000
+_BATCH = 5_000
 _Record = TypeVar("_Record")
 
 
@@ -122,6 +123,7 @@ class _Records(Iterable[_Record]):
             raise RagcunError(f"{self._path} is missing; run `dvc repro download@{name}`")
 
     def __iter__(self) -> Iterator[_Record]:
-        with pq.ParquetFile(self._path) as file:
-            for batch in file.iter_batches(_ROW_GROUP):
+        # Buffering ahead would keep the whole file.
+        with pq.ParquetFile(self._path, pre_buffer=False) as file:
+            for batch in file.iter_batches(_BATCH):
                 yield from map(self._make, batch.to_pylist())

@@ -257,8 +257,10 @@ def test_a_mirror_that_packed_anew_is_taken_where_that_is_allowed(
         assert len(mirror.log) > before, "with nothing to be known by, it is not kept"
         report = report_of(target)
         assert (report["checked"], report["revision"], report["documents"]) == ([], None, len(TOPICS) + 1)
-    BeirBenchmark("cqadupstack", f"{mirror.url}/beir", published=False).fetch(target=target)
-    assert len(read_parts(target)) == 12
+    forums = target.with_name("forums")
+    forums.mkdir()
+    BeirBenchmark("cqadupstack", f"{mirror.url}/beir", published=False).fetch(target=forums)
+    assert len(read_parts(forums)) == 12
 
 
 def test_the_mirror_holds_what_it_is_meant_to(target: Path) -> None:
