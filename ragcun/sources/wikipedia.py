@@ -69,17 +69,19 @@ class Wikipedia:
             setting="data.passages wikipedia",
             instead="name other data.passages",
         )
-        known = [name.partition(".")[::2] for name in configurations(repo)]
-        dates, languages = (sorted({name[part] for name in known}) for part in (0, 1))
+        known = configurations(repo)
+        dates = sorted({name.partition(".")[0] for name in known})
         if known and self.settings.dump_date not in dates:
             raise RagcunError(
                 f"{REPOSITORY} has no dump of {self.settings.dump_date}; there are {', '.join(dates)}: correct "
                 "data.wikipedia.dump_date"
             )
-        if known and (self.settings.dump_date, self.settings.language) not in known:
+        if known and self._configuration not in known:
+            dump = f"{self.settings.dump_date}."
+            languages = ", ".join(name.removeprefix(dump) for name in known if name.startswith(dump))
             raise RagcunError(
                 f"{REPOSITORY} has no language {self.settings.language!r} in the dump of {self.settings.dump_date}; there "
-                f"are {', '.join(languages)}: correct data.wikipedia.language"
+                f"are {languages}: correct data.wikipedia.language"
             )
         return HubDataset(repo, configuration=self._configuration, split="train", schema=_SCHEMA)
 

@@ -164,17 +164,18 @@ def use_hub(hub: HubServer, monkeypatch: pytest.MonkeyPatch, folder: Path) -> No
 
 def hub_environment(hub: HubServer, folder: Path) -> dict[str, str]:
     """The variables that make another process use `hub`, with an empty cache under `folder`."""
-    return {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "0"}
+    root = str(Path(__file__).parents[2])
+    return {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "0", "PYTHONPATH": root}
 
 
-def ms_marco_row(number: int, selected: Sequence[int] = (0,), passages: int = 3, **other: Any) -> dict[str, Any]:
-    """A row with a text of its own for each of its passages; `other` replaces columns."""
+def ms_marco_row(number: int, selected: Sequence[int] = (0,), count: int = 3, **other: Any) -> dict[str, Any]:
+    """A row with a text of its own for each of its `count` passages; `other` replaces columns."""
     return {
         "answers": ["an answer"],
         "passages": {
-            "is_selected": [int(i in selected) for i in range(passages)],
-            "passage_text": [f"passage {i} of query {number}, on the subject {number % 7}" for i in range(passages)],
-            "url": [f"https://example.org/{number}/{i}" for i in range(passages)],
+            "is_selected": [int(i in selected) for i in range(count)],
+            "passage_text": [f"passage {i} of query {number}, on the subject {number % 7}" for i in range(count)],
+            "url": [f"https://example.org/{number}/{i}" for i in range(count)],
         },
         "query": f"what is number {number}",
         "query_id": number,
