@@ -60,13 +60,20 @@ class HubDataset:
         Raises:
             RagcunError: a shard cannot be had, is no parquet file, or lacks a column.
         """
-        from datasets import IterableDataset  # only here: it takes a second to load
+        from datasets import IterableDataset, config  # only here: it takes a second to load
 
         def read(shards: list[HubFile]) -> Iterator[dict[str, Any]]:
             for shard in shards:
                 yield from self._read(shard, report, seed)
 
-        stream = IterableDataset.from_generator(read, gen_kwargs={"shards": self.shards})
+        try:
+            stream = IterableDataset.from_generator(read, gen_kwargs={"shards": self.shards})
+        except OSError as error:
+            # It puts a lock there.
+            folder = config.HF_DATASETS_CACHE
+            raise RagcunError(
+                f"{folder} cannot be written ({error}); make room, or set HF_HOME to another folder"
+            ) from error
         if seed is not None:
             # One shard at a time feeds the buffer, or ten would be fetched for the first row.
             stream = stream.shuffle(seed=seed, buffer_size=buffer, max_buffer_input_shards=1)

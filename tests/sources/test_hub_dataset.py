@@ -1,5 +1,8 @@
 """A dataset on the hub: shards come when the stream does, in an order of the seed, and only with the columns that are read."""
 
+from pathlib import Path
+
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -152,6 +155,16 @@ def test_what_is_no_parquet_is_an_error(start_hub: StartHub) -> None:
     start_hub([Repo("dataset", NAME, {"c/train-0.parquet": b"PAR1 no parquet PAR1"})])
     with pytest.raises(RagcunError, match=r"c/train-0\.parquet is not readable as parquet .*; pin `revision`"):
         list(dataset("c").rows(SourceReport("test")))
+
+
+def test_a_cache_that_cannot_be_written_is_named(
+    start_hub: StartHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    start_hub([Repo("dataset", NAME, wikipedia_files([article(1)]))])
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "file" / "datasets")
+    with pytest.raises(RagcunError, match=r"file/datasets cannot be written \(.*; make room, or set HF_HOME"):
+        ids(dataset())
 
 
 def test_an_empty_split_gives_no_row(start_hub: StartHub) -> None:
