@@ -4,21 +4,26 @@
     queries.jsonl       {"_id": ..., "text": ...}, the queries of every split
     qrels/test.tsv      query-id, corpus-id, score, under a header line; qrels/dev.tsv may be there too
 
-A split's queries are those its qrels judge. Whatever would quietly change a score (an unknown id, an id twice, an
-empty text) is an error that names file and line. Layout: Thakur et al. 2021, arXiv 2104.08663; `beir`'s
+A split's queries are those its qrels judge. Whatever would quietly change a score (an unknown query, an id twice, an
+empty query) is an error that names file and line. A folder may instead hold several such folders, its parts, which are
+searched each by itself (CQADupStack's forums). Layout: Thakur et al. 2021, arXiv 2104.08663; `beir`'s
 `GenericDataLoader` loads what `write_benchmark` writes.
 """
 
 import csv
 import json
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ragcun.corpus import CorpusFile, JsonLines, LazyTexts, text_of
 from ragcun.errors import RagcunError
-from ragcun.files import atomic_folder
+from ragcun.files import atomic_folder, write_json
 from ragcun.raw import document_text
+
+logger = logging.getLogger(__name__)
 
 SPLITS = ("test", "dev")
 _COLUMNS = ("query-id", "corpus-id", "score")
@@ -34,16 +39,16 @@ class Benchmark:
     """
 
     name: str
-    doc_ids: list[str]
-    titles: list[str]
-    bodies: list[str]
+    doc_ids: Sequence[str]
+    titles: Sequence[str]
+    bodies: Sequence[str]
     queries: dict[str, dict[str, str]]
     qrels: dict[str, dict[str, dict[str, int]]]
 
     @property
-    def doc_texts(self) -> list[str]:
-        """The N documents as models read them: title and text joined."""
-        return [document_text(title, body) for title, body in zip(self.titles, self.bodies, strict=True)]
+    def doc_texts(self) -> Sequence[str]:
+        """The N documents as models read them: title and text joined, when asked for."""
+        return LazyTexts(len(self.doc_ids), lambda row: document_text(self.titles[row], self.bodies[row]))
 
     @property
     def all_queries(self) -> dict[str, str]:
@@ -51,9 +56,11 @@ class Benchmark:
         return {query: text for split in self.queries.values() for query, text in split.items()}
 
 
-def write_benchmark(benchmark: Benchmark, folder: Path) -> None:
-    """Write the BEIR folder, whole or not at all."""
+def write_benchmark(benchmark: Benchmark, folder: Path, origin: Mapping[str, Any] | None = None) -> None:
+    """Write the BEIR folder, whole or not at all; with `origin` (source, licence, revision) also report.json, which counts."""
     with atomic_folder(folder) as partial:
+        if origin is not None:
+            write_json(partial / "report.json", {**origin, **count_benchmark(benchmark)})
         documents = zip(benchmark.doc_ids, benchmark.titles, benchmark.bodies, strict=True)
         _write_jsonl(
             partial / "corpus.jsonl", ({"_id": i, "title": title, "text": body} for i, title, body in documents)
@@ -68,26 +75,64 @@ def write_benchmark(benchmark: Benchmark, folder: Path) -> None:
                 writer.writerows((query, doc, score) for query, docs in qrels.items() for doc, score in docs.items())
 
 
-def read_benchmark(folder: Path, *, name: str | None = None) -> Benchmark:
+def read_benchmark(folder: Path, *, name: str | None = None, strict: bool = False) -> Benchmark:
     """Read and check the BEIR folder `folder`; the benchmark's name is the folder's unless given.
 
+    Published benchmarks have documents without text and judgements of documents that are not there, and their scores
+    count them: they are let through with a warning, unless `strict`.
+
     Raises RagcunError, naming file and line, for: a missing file, no test qrels, malformed JSON, an id that is missing,
-    no string or given twice, a document or query without text, qrels of other columns, a score that is no integer,
-    a judgement of an unknown id, one given twice, a split without any relevant document.
+    no string or given twice, a query without text, qrels of other columns, a score that is no integer, a judgement of
+    an unknown query, one given twice, a split without any relevant document; where `strict`, for a document without
+    text and a judgement of an unknown document.
     """
     if not folder.is_dir():
         raise RagcunError(f"there is no benchmark folder {folder}; give the path of a folder in BEIR's layout")
-    titles, bodies = _read_corpus(folder / "corpus.jsonl")
+    corpus = CorpusFile(folder / "corpus.jsonl", strict=strict)
     texts = _read_queries(folder / "queries.jsonl")
+    known = set(corpus.ids)
     queries, qrels = {}, {}
     for split in SPLITS:
         path = folder / "qrels" / f"{split}.tsv"
         if split == "dev" and not path.exists():
             continue
-        judged = _read_qrels(path, known_queries=texts, known_documents=bodies)
+        judged = _read_qrels(path, known_queries=texts, known_documents=known, strict=strict)
         queries[split] = {query: text for query, text in texts.items() if query in judged}
         qrels[split] = {query: judged[query] for query in queries[split]}
-    return Benchmark(name or folder.name, list(bodies), list(titles.values()), list(bodies.values()), queries, qrels)
+    benchmark = Benchmark(name or folder.name, corpus.ids, corpus.titles, corpus.bodies, queries, qrels)
+    if corpus.without_text:
+        logger.warning("%s: %d documents have neither title nor text", benchmark.name, corpus.without_text)
+    return benchmark
+
+
+def read_parts(folder: Path) -> dict[str, Benchmark]:
+    """The parts of a benchmark by the names of their folders, in alphabetical order; one without parts is its own, under "".
+
+    Raises RagcunError as `read_benchmark` does.
+    """
+    parts = sorted(path.parent.name for path in folder.glob("*/corpus.jsonl"))
+    if (folder / "corpus.jsonl").exists() or not parts:
+        parts = [""]
+    return {part: read_benchmark(folder / part) for part in parts}
+
+
+def count_benchmark(benchmark: Benchmark) -> dict[str, Any]:
+    """What it holds: documents, documents without text, and for each split queries, judgements and relevant ones."""
+    known = set(benchmark.doc_ids)
+    splits = {}
+    for split, qrels in benchmark.qrels.items():
+        judged = [(document, score) for documents in qrels.values() for document, score in documents.items()]
+        splits[split] = {
+            "queries": len(qrels),
+            "judgements": len(judged),
+            "relevant": sum(score > 0 for _, score in judged),
+            "judgements_of_unknown_documents": sum(document not in known for document, _ in judged),
+        }
+    return {
+        "documents": len(benchmark.doc_ids),
+        "documents_without_text": sum(not text for text in benchmark.doc_texts),
+        "splits": splits,
+    }
 
 
 def _write_jsonl(path: Path, rows: Iterator[dict[str, str]]) -> None:
@@ -95,36 +140,20 @@ def _write_jsonl(path: Path, rows: Iterator[dict[str, str]]) -> None:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _read_corpus(path: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """Document id -> title, document id -> text."""
-    titles: dict[str, str] = {}
-    bodies: dict[str, str] = {}
-    for where, key, row in _read_jsonl(path):
-        if key in bodies:
-            raise RagcunError(f"{where}: the document id {key!r} is given twice; keep one of the two lines")
-        title, body = _text(row, "title", where), _text(row, "text", where)
-        if not document_text(title, body):
-            raise RagcunError(f"{where}: document {key!r} has neither title nor text; give it one or remove it")
-        titles[key], bodies[key] = title, body
-    if not bodies:
-        raise RagcunError(f"{path} is empty; it needs one document a line")
-    return titles, bodies
-
-
 def _read_queries(path: Path) -> dict[str, str]:
     """Query id -> text."""
     texts: dict[str, str] = {}
-    for where, key, row in _read_jsonl(path):
+    for where, _, key, row in JsonLines(path):
         if key in texts:
             raise RagcunError(f"{where}: the query id {key!r} is given twice; keep one of the two lines")
-        texts[key] = _text(row, "text", where)
+        texts[key] = text_of(row, "text", where)
         if not texts[key].strip():
             raise RagcunError(f"{where}: query {key!r} has an empty text; give it one, or remove it and its qrels")
     return texts
 
 
 def _read_qrels(
-    path: Path, *, known_queries: dict[str, str], known_documents: dict[str, str]
+    path: Path, *, known_queries: dict[str, str], known_documents: set[str], strict: bool
 ) -> dict[str, dict[str, int]]:
     """Query id -> document id -> score. The csv dialect is beir's own, so that odd ids mean the same to both."""
     qrels: dict[str, dict[str, int]] = {}
@@ -155,7 +184,7 @@ def _read_qrels(
                 raise RagcunError(
                     f"{where}: the query id {query!r} is not in queries.jsonl; add the query or remove the line"
                 )
-            if document not in known_documents:
+            if document not in known_documents and strict:
                 raise RagcunError(
                     f"{where}: the document id {document!r} is not in corpus.jsonl; add the document or remove the line"
                 )
@@ -163,36 +192,12 @@ def _read_qrels(
                 raise RagcunError(
                     f"{where}: {query!r} and {document!r} are judged twice, differently; keep one of the two lines"
                 )
+    unknown = sum(document not in known_documents for documents in qrels.values() for document in documents)
+    if unknown:
+        logger.warning("%s: %d judgements are of documents that are not in corpus.jsonl", path, unknown)
     if not any(score > 0 for documents in qrels.values() for score in documents.values()):
         raise RagcunError(f"{path} judges no document relevant (score 1 or more); a benchmark needs at least one")
     return qrels
-
-
-def _read_jsonl(path: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield (file and line for messages, `_id`, object) for each line that is not blank."""
-    if not path.is_file():
-        raise RagcunError(
-            f"{path} is missing; a folder in BEIR's layout has corpus.jsonl, queries.jsonl and qrels/test.tsv"
-        )
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(_decoded(file, path), start=1):
-            where = f"{path}, line {number}"
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise RagcunError(f"{where}: malformed JSON ({error.msg}); write one JSON object a line") from error
-            if not isinstance(row, dict):
-                raise RagcunError(
-                    f"{where}: {type(row).__name__} instead of a JSON object; write one JSON object a line"
-                )
-            key = row.get("_id")
-            if not isinstance(key, str) or not key.strip() or any(c in key for c in "\t\r\n"):
-                raise RagcunError(
-                    f"{where}: `_id` is {key!r}; it must be a string, not blank, without tabs and line breaks"
-                )
-            yield where, key, row
 
 
 def _decoded(lines: Iterator[_Line], path: Path) -> Iterator[_Line]:
@@ -200,15 +205,6 @@ def _decoded(lines: Iterator[_Line], path: Path) -> Iterator[_Line]:
         yield from lines
     except UnicodeDecodeError as error:
         raise RagcunError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
-
-
-def _text(row: dict[str, Any], key: str, where: str) -> str:
-    value = row.get(key)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise RagcunError(f"{where}: {key!r} is {type(value).__name__}; it must be a string")
-    return value
 
 
 def _is_integer(text: str) -> bool:

@@ -1,6 +1,10 @@
-"""What an evaluation yields, and the files it becomes: metrics, TREC runs, scores per query."""
+"""What an evaluation yields, and the files it becomes: metrics, TREC runs, scores per query.
 
-from collections.abc import Iterator
+A benchmark of several parts, searched each by itself, is one evaluation: its queries carry their part's name, and its
+means are the means of the parts' means (as BEIR reports CQADupStack).
+"""
+
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +19,15 @@ from ragcun.metrics import CUTOFFS, Run, mean_scores, score_queries
 # What metrics/<model>/<benchmark>.json reports of all that is measured.
 HEADLINE = ("ndcg@10", "map@100", "recall@100", "p@10", "mrr@10")
 
+PART = "part"
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Runs, scores per query (one row a query) and, for dense models, isotropy; the first two by split."""
+    """Runs, scores per query (one row a query) and, for dense models, isotropy; the first two by split.
+
+    Of a benchmark with parts, a query's id is `part/id`, and the scores have a column `part`.
+    """
 
     runs: dict[str, Run]
     per_query: dict[str, pd.DataFrame]
@@ -26,11 +35,14 @@ class Evaluation:
 
     def summary(self) -> dict[str, Any]:
         """The metrics file: the test split's means on top, the dev split's under `dev`."""
-        means = {split: mean_scores(scores) for split, scores in self.per_query.items()}
+        means = {split: _means(scores) for split, scores in self.per_query.items()}
         chosen = {split: {name: values[name] for name in HEADLINE} for split, values in means.items()}
         nested: dict[str, Any] = {**chosen.pop("test"), **chosen}
         if self.isotropy is not None:
             nested["isotropy"] = self.isotropy
+        if PART in self.per_query["test"]:
+            by_part = self.per_query["test"].groupby(PART)["ndcg@10"].mean()
+            nested["parts"] = {str(part): {"ndcg@10": float(mean)} for part, mean in by_part.items()}
         return nested
 
 
@@ -39,6 +51,29 @@ def score_run(benchmark: Benchmark, run: Run, shape: dict[str, float] | None) ->
     runs = {split: {query: run[query] for query in qrels} for split, qrels in benchmark.qrels.items()}
     per_query = {split: score_queries(benchmark.qrels[split], runs[split], CUTOFFS) for split in runs}
     return Evaluation(runs, per_query, shape)
+
+
+def join_parts(parts: Mapping[str, Evaluation]) -> Evaluation:
+    """One evaluation of those of a benchmark's parts; that of the part "", which is a whole benchmark, as it is."""
+    if list(parts) == [""]:
+        return parts[""]
+    splits = dict.fromkeys(split for evaluation in parts.values() for split in evaluation.per_query)
+    runs: dict[str, Run] = {split: {} for split in splits}
+    tables: dict[str, list[pd.DataFrame]] = {split: [] for split in splits}
+    for part, evaluation in parts.items():
+        for split, scores in evaluation.per_query.items():
+            runs[split] |= {f"{part}/{query}": found for query, found in evaluation.runs[split].items()}
+            renamed = scores.set_axis([f"{part}/{query}" for query in scores.index]).rename_axis("query")
+            tables[split].append(renamed.assign(**{PART: part}))
+    shapes = pd.DataFrame([evaluation.isotropy or {} for evaluation in parts.values()])
+    per_query = {split: pd.concat(tables[split]) for split in splits}
+    return Evaluation(runs, per_query, {str(name): float(mean) for name, mean in shapes.mean().items()} or None)
+
+
+def _means(scores: pd.DataFrame) -> dict[str, float]:
+    if PART not in scores:
+        return mean_scores(scores)
+    return mean_scores(scores.groupby(PART).mean())
 
 
 def write_evaluation(evaluation: Evaluation, metrics_file: Path, runs_folder: Path, run_depth: int, tag: str) -> None:

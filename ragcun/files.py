@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
@@ -22,6 +24,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
         yield partial
         partial.chmod(0o666 & ~_umask())
         partial.replace(path)
+    except OSError as error:
+        _name(error, path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
@@ -35,6 +40,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         yield partial
         partial.chmod(0o777 & ~_umask())
         publish_folder(partial, path)
+    except OSError as error:
+        _name(error, path)
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -53,6 +61,11 @@ def publish_folder(partial: Path, path: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def cache_folder() -> Path:
+    """RAGCUN_CACHE, or the user's cache folder."""
+    return Path(os.environ.get("RAGCUN_CACHE") or platformdirs.user_cache_path("ragcun"))
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
     with atomic_file(path) as partial:
@@ -68,6 +81,12 @@ def sha256_file(path: Path) -> str:
 def hash_files(folder: Path, files: Iterable[Path]) -> dict[str, str]:
     """The SHA-256 of each of the files, by its path from `folder` on."""
     return {path.relative_to(folder).as_posix(): sha256_file(path) for path in sorted(set(files))}
+
+
+def _name(error: OSError, path: Path) -> None:
+    """Say what was being written, where the library that failed does not."""
+    if error.errno and not error.filename:
+        error.filename = str(path)
 
 
 def _umask() -> int:

@@ -9,10 +9,11 @@ A dev text is never trained on in any way; no text of the pairs' test split is h
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ragcun.digests import DigestList, Digests
 from ragcun.errors import RagcunError
 from ragcun.files import atomic_folder, write_json
+from ragcun.raw import query_key
 
 _TEXTS = pa.schema([(name, pa.string()) for name in ("text", "role", "split")])
 _PAIRS = pa.schema([("query", pa.int64()), ("positive", pa.int64()), ("negatives", pa.list_(pa.int64()))])
+
+_ROW_GROUP = 50_000
 
 Ids = npt.NDArray[np.int64]
 
@@ -58,9 +63,24 @@ class PreparedPairs:
     def known_positives(self) -> dict[int, frozenset[int]]:
         """Query id -> ids of all its positives: of every row whose query reads the same, by `query_key`."""
         rows = pd.concat([self.train, self.dev])[["query", "positive"]]
-        keys = rows["query"].map(self.texts["text"].map(query_key))
+        asked = self.texts["text"].iloc[rows["query"].unique()]
+        keys = rows["query"].map(asked.map(query_key))
         positives = rows["positive"].groupby(keys).agg(frozenset)
         return dict(zip(rows["query"].tolist(), keys.map(positives).tolist(), strict=True))
+
+
+TextRow = tuple[str, str, str]
+"""A text, its role and its split."""
+
+
+@dataclass(frozen=True)
+class StreamedPairs:
+    """As `PreparedPairs`, but for the texts, which `texts` yields anew at each call, in the order of their ids."""
+
+    texts: Callable[[], Iterator[TextRow]]
+    train: pd.DataFrame
+    dev: pd.DataFrame
+    report: dict[str, Any]
 
 
 def train_passage_ids(texts: pd.DataFrame) -> Ids:
@@ -68,15 +88,20 @@ def train_passage_ids(texts: pd.DataFrame) -> Ids:
     return np.flatnonzero((texts["role"] == "passage") & (texts["split"] == "train")).astype(np.int64)
 
 
-def query_key(text: str) -> str:
-    """What two queries have in common when they ask the same: the text stripped and case-folded."""
-    return text.strip().casefold()
+def train_passage_digests(folder: Path) -> Digests:
+    """Digests (T,) of the passages training may see, without holding their texts. Raises RagcunError where there are none."""
+    with _missing_named(), pq.ParquetFile(folder / "texts.parquet") as file:
+        batches = (pd.DataFrame(batch.to_pydict()) for batch in file.iter_batches(_ROW_GROUP))
+        return DigestList(
+            text for batch in batches for text in batch["text"].iloc[train_passage_ids(batch)].tolist()
+        ).array()
 
 
-def write_pairs(folder: Path, pairs: PreparedPairs) -> None:
+def write_pairs(folder: Path, pairs: PreparedPairs | StreamedPairs) -> None:
     """Write the folder, whole or not at all."""
+    rows = pairs.texts() if isinstance(pairs, StreamedPairs) else pairs.texts.itertuples(index=False, name=None)
     with atomic_folder(folder) as partial:
-        _write(pairs.texts, _TEXTS, partial / "texts.parquet")
+        _write_texts(rows, partial / "texts.parquet")
         _write(pairs.train, _PAIRS, partial / "train.parquet")
         _write(pairs.dev, _PAIRS, partial / "dev.parquet")
         write_json(partial / "report.json", pairs.report)
@@ -105,6 +130,13 @@ def _missing_named() -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise RagcunError(f"{error.filename or error} is missing; run `dvc repro`") from error
+
+
+def _write_texts(rows: Iterator[TextRow], path: Path) -> None:
+    with pq.ParquetWriter(path, _TEXTS) as writer:
+        while batch := list(islice(rows, _ROW_GROUP)):
+            columns = [pa.array(column, pa.string()) for column in zip(*batch, strict=True)]
+            writer.write_table(pa.Table.from_arrays(columns, schema=_TEXTS))
 
 
 def _write(frame: pd.DataFrame, schema: pa.Schema, path: Path) -> None:

@@ -8,197 +8,195 @@
    they came.
 3. A train pair's hard negatives are those its source gave, then the first passages BM25 finds for its query among
    the train passages that are no known positive of it.
+
+The decisions are made on digests of the texts, in arrays; the texts themselves stream from the raw files when the table
+is written, so that memory does not grow with their length. Only mining holds the train passages, in BM25's index.
 """
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
-from typing import Any
+from itertools import compress, islice
 
 import numpy as np
 import pandas as pd
 
 from ragcun.bm25 import BM25Index
-from ragcun.errors import RagcunError
-from ragcun.pairs import PreparedPairs, query_key
+from ragcun.digests import DigestList, Digests, Numbering
+from ragcun.held_out import Given, Negatives, Selection
+from ragcun.pairs import Ids, StreamedPairs, TextRow
 from ragcun.raw import Pair, Passage, document_text
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Row:
-    """A distinct (query, positive) with the negatives its source gave, in texts."""
+class _Table:
+    """The numbered texts: passages 0 … P-1, of which the first `train_passages` are train; then the queries.
 
-    query: str
-    positive: str
-    negatives: list[str]
+    The flags say, for each raw passage, pair and given negative, whether a text of the table is first met there.
+    """
 
-
-@dataclass(frozen=True)
-class _HeldOut:
-    """What must not be seen: document texts and query keys."""
-
-    documents: set[str]
-    queries: set[str]
+    sizes: dict[tuple[str, str], int]
+    passage_flags: np.ndarray
+    positive_flags: dict[str, np.ndarray]
+    negative_flags: np.ndarray
+    query_flags: dict[str, np.ndarray]
+    positives: dict[str, Ids]
+    negatives: Ids
+    queries: dict[str, Ids]
 
     @classmethod
-    def of(cls, pairs: Iterable[Pair]) -> "_HeldOut":
-        pairs = list(pairs)
-        return cls({pair.positive.strip() for pair in pairs}, {query_key(pair.query) for pair in pairs})
+    def of(
+        cls,
+        given: Given,
+        passages: Digests,
+        kept: np.ndarray,
+        selections: dict[str, Selection],
+        negatives: Negatives,
+    ) -> "_Table":
+        train, dev = selections["train"].rows, selections["dev"].rows
+        # Ids follow the order in which the source gave the negatives, so that they can be written as they stream.
+        came = np.argsort(negatives.slots)
+        parts = [passages[kept], given.positive[train], given.negative[negatives.slots[came]], given.positive[dev]]
+        documents = Numbering.of(np.concatenate(parts))
+        ends = np.cumsum([len(part) for part in parts])[:-1]
+        first = np.split(documents.first, ends)
+        _, positive_ids, negative_ids, dev_ids = np.split(documents.number, ends)
+        asked = Numbering.of(np.concatenate([given.query[train], given.query[dev]]))
+        query_first, query_ids = np.split(asked.first, [len(train)]), np.split(asked.number, [len(train)])
+        in_row_order = np.empty_like(negative_ids)
+        in_row_order[came] = negative_ids
+        count = len(given.split)
+        total = int(documents.first.sum())
+        return cls(
+            sizes={
+                ("passage", "train"): total - int(first[3].sum()),
+                ("passage", "dev"): int(first[3].sum()),
+                ("query", "train"): int(query_first[0].sum()),
+                ("query", "dev"): int(query_first[1].sum()),
+            },
+            passage_flags=_flags(len(passages), np.flatnonzero(kept)[first[0]]),
+            positive_flags={"train": _flags(count, train[first[1]]), "dev": _flags(count, dev[first[3]])},
+            negative_flags=_flags(len(given.negative), negatives.slots[came][first[2]]),
+            query_flags={"train": _flags(count, train[query_first[0]]), "dev": _flags(count, dev[query_first[1]])},
+            positives={"train": positive_ids, "dev": dev_ids},
+            negatives=in_row_order,
+            queries={"train": total + query_ids[0], "dev": total + query_ids[1]},
+        )
+
+    def rows(self, passages: Iterable[Passage], pairs: Iterable[Pair]) -> Iterator[TextRow]:
+        """Every text in the order of its id."""
+        for passage in compress(passages, self.passage_flags.tolist()):
+            yield document_text(passage.title, passage.text), "passage", "train"
+        for pair in compress(pairs, self.positive_flags["train"].tolist()):
+            yield pair.positive.strip(), "passage", "train"
+        for text in compress(_negatives_of(pairs), self.negative_flags.tolist()):
+            yield text.strip(), "passage", "train"
+        for pair in compress(pairs, self.positive_flags["dev"].tolist()):
+            yield pair.positive.strip(), "passage", "dev"
+        for split in ("train", "dev"):
+            for pair in compress(pairs, self.query_flags[split].tolist()):
+                yield pair.query.strip(), "query", split
 
 
-def prepare(passages: Iterable[Passage], pairs: Iterable[Pair], *, mined_negatives: int) -> PreparedPairs:
+def prepare(passages: Iterable[Passage], pairs: Iterable[Pair], *, mined_negatives: int) -> StreamedPairs:
     """Prepare the pairs for training; the same input gives the same output, to the byte.
 
     Args:
-        passages: documents that may be trained on; those that answer held-out queries are removed.
+        passages: documents that may be trained on; those that answer held-out queries are removed. These and the pairs
+            are gone through several times, also while the result's texts are.
         pairs: of all splits; the test pairs only say what to remove.
         mined_negatives: how many negatives to mine for a train pair, beside those it came with; 0 mines none.
 
     Raises:
         RagcunError: there is no train pair or no dev pair, or none is left.
     """
-    by_split: dict[str, list[Pair]] = defaultdict(list)
-    for pair in pairs:
-        by_split[pair.split].append(pair)
-    if not by_split["test"]:
+    given = Given.of(pairs)
+    if not given.of_split("test").any():
         logger.warning("the pairs have no test split: only the documents of the dev queries are kept out of training")
-    held_out = _HeldOut.of(chain(by_split["dev"], by_split["test"]))
-    report: dict[str, Any] = {}
-    train, report["train_pairs"] = _select(by_split["train"], held_out, "train")
-    dev, report["dev_pairs"] = _select(by_split["dev"], _HeldOut.of(by_split["test"]), "dev")
-    train, report["negatives"] = _clean_negatives(train, held_out)
-    documents = [document_text(passage.title, passage.text) for passage in passages]
-    report["test"] = _test_report(by_split, documents)
-    kept = [text for text in documents if text not in held_out.documents]
-    table = _Table.of(kept, train, dev)
-    report["passages"] = {
-        "given": len(documents),
-        "removed_held_out": len(documents) - len(kept),
-        "train": table.train_passages,
-        "dev": len(table.passages) - table.train_passages,
+    held_out = given.of_split("dev", "test")
+    selections = {
+        "train": Selection.of(given, "train", held_out),
+        "dev": Selection.of(given, "dev", given.of_split("test")),
     }
-    train_frame = _train_frame(table, train, mined_negatives)
-    report["negatives"] |= _mined_report(train_frame, report["negatives"]["kept"])
-    return PreparedPairs(table.frame(), train_frame, _frame(table, dev, [[] for _ in dev]), report)
+    negatives = Negatives.of(given, selections["train"], held_out)
+    documents = DigestList(document_text(passage.title, passage.text) for passage in passages).array()
+    kept = ~np.isin(documents, given.positive[held_out])
+    table = _Table.of(given, documents, kept, selections, negatives)
+    sizes = np.bincount(negatives.row, minlength=len(selections["train"].rows))
+    lists: Sequence[np.ndarray] = np.split(table.negatives, np.cumsum(sizes)[:-1])
+    if mined_negatives:
+        lists = _mine(table, given, selections["train"], lists, table.rows(passages, pairs), mined_negatives)
+    report = {
+        "train_pairs": selections["train"].counts,
+        "dev_pairs": selections["dev"].counts,
+        "negatives": negatives.counts | _mined_report(lists, len(negatives.slots)),
+        "test": _test_report(given, documents),
+        "passages": {
+            "given": len(documents),
+            "removed_held_out": int((~kept).sum()),
+            "train": table.sizes["passage", "train"],
+            "dev": table.sizes["passage", "dev"],
+        },
+    }
+    train = _frame(table, "train", lists)
+    dev = _frame(table, "dev", [np.empty(0, dtype=np.int64)] * len(selections["dev"].rows))
+    return StreamedPairs(lambda: table.rows(passages, pairs), train, dev, report)
 
 
-def _select(pairs: Sequence[Pair], held_out: _HeldOut, split: str) -> tuple[list[_Row], dict[str, int]]:
-    """The distinct pairs that touch nothing held out, and the counts."""
-    rows: dict[tuple[str, str], _Row] = {}
-    counts = {"given": len(pairs), "removed_document_held_out": 0, "removed_query_held_out": 0, "duplicates": 0}
+def _flags(count: int, places: np.ndarray) -> np.ndarray:
+    flags = np.zeros(count, dtype=bool)
+    flags[places] = True
+    return flags
+
+
+def _negatives_of(pairs: Iterable[Pair]) -> Iterator[str]:
     for pair in pairs:
-        query, positive = pair.query.strip(), pair.positive.strip()
-        if positive in held_out.documents:
-            counts["removed_document_held_out"] += 1
-        elif query_key(query) in held_out.queries:
-            counts["removed_query_held_out"] += 1
-        else:
-            counts["duplicates"] += (query, positive) in rows
-            row = rows.setdefault((query, positive), _Row(query, positive, []))
-            row.negatives.extend(negative.strip() for negative in pair.negatives)
-    if not rows:
-        why = "all of them touch documents or queries of a held-out split" if pairs else "the source has none"
-        raise RagcunError(f"there is no {split} pair: {why}; choose other data.pairs in params.yaml")
-    return list(rows.values()), {**counts, "kept": len(rows)}
+        yield from pair.negatives
 
 
-def _clean_negatives(rows: Sequence[_Row], held_out: _HeldOut) -> tuple[list[_Row], dict[str, int]]:
-    """The rows with each given negative once, without held-out documents and known positives, and the counts."""
-    positives: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        positives[query_key(row.query)].add(row.positive)
-    counts = {"given": 0, "removed_held_out": 0, "removed_known_positive": 0}
-    cleaned = []
-    for row in rows:
-        given = list(dict.fromkeys(row.negatives))
-        known = positives[query_key(row.query)]
-        negatives = [text for text in given if text not in held_out.documents and text not in known]
-        counts["given"] += len(given)
-        counts["removed_held_out"] += sum(text in held_out.documents for text in given)
-        counts["removed_known_positive"] += sum(text in known for text in given)
-        cleaned.append(_Row(row.query, row.positive, negatives))
-    return cleaned, {**counts, "kept": sum(len(row.negatives) for row in cleaned)}
-
-
-@dataclass(frozen=True)
-class _Table:
-    """The numbered texts: passages 0 … P-1, of which the first `train_passages` are train; then the queries."""
-
-    passages: dict[str, int]
-    train_passages: int
-    queries: dict[str, int]
-    train_queries: int
-
-    @classmethod
-    def of(cls, passages: Iterable[str], train: Sequence[_Row], dev: Sequence[_Row]) -> "_Table":
-        in_train = dict.fromkeys(
-            chain(passages, (row.positive for row in train), chain.from_iterable(row.negatives for row in train))
-        )
-        every = list(dict.fromkeys(chain(in_train, (row.positive for row in dev))))
-        train_queries = dict.fromkeys(row.query for row in train)
-        queries = list(dict.fromkeys(chain(train_queries, (row.query for row in dev))))
-        return cls(
-            passages={text: i for i, text in enumerate(every)},
-            train_passages=len(in_train),
-            queries={text: i for i, text in enumerate(queries, start=len(every))},
-            train_queries=len(train_queries),
-        )
-
-    def frame(self) -> pd.DataFrame:
-        parts = (
-            ("passage", "train", self.train_passages),
-            ("passage", "dev", len(self.passages) - self.train_passages),
-            ("query", "train", self.train_queries),
-            ("query", "dev", len(self.queries) - self.train_queries),
-        )
-        sizes = [size for _, _, size in parts]
-        return pd.DataFrame(
-            {
-                "text": [*self.passages, *self.queries],
-                "role": pd.Series(np.repeat([role for role, _, _ in parts], sizes), dtype="str"),
-                "split": pd.Series(np.repeat([split for _, split, _ in parts], sizes), dtype="str"),
-            }
-        )
-
-
-def _train_frame(table: _Table, rows: Sequence[_Row], mined_negatives: int) -> pd.DataFrame:
-    given = [[table.passages[text] for text in row.negatives] for row in rows]
-    if not mined_negatives:
-        return _frame(table, rows, given)
-    known: dict[str, set[int]] = defaultdict(set)
-    for row in rows:
-        known[query_key(row.query)].add(table.passages[row.positive])
-    passages = list(table.passages)[: table.train_passages]
-    queries = list(table.queries)[: table.train_queries]
+def _mine(
+    table: _Table,
+    given: Given,
+    train: Selection,
+    own: Sequence[np.ndarray],
+    rows: Iterator[TextRow],
+    mined_negatives: int,
+) -> list[np.ndarray]:
+    """Each train pair's own negatives, then those that BM25 finds."""
+    passages = [text for text, _, _ in islice(rows, table.sizes["passage", "train"])]
+    queries = [text for text, role, split in rows if (role, split) == ("query", "train")]
+    keys = Numbering.of(given.key[train.rows]).number.tolist()
+    known: dict[int, set[int]] = defaultdict(set)
+    for key, positive in zip(keys, table.positives["train"].tolist(), strict=True):
+        known[key].add(positive)
     # Enough that `mined_negatives` remain after known positives and given negatives are struck out, for any query.
-    k = mined_negatives + max(map(len, known.values())) + max(map(len, given))
+    k = mined_negatives + max(map(len, known.values())) + max(map(len, own))
     found, scores = BM25Index(passages, progress=True).search(queries, min(k, len(passages)))
-    first_query = len(table.passages)
-    negatives = []
-    for row, own in zip(rows, given, strict=True):
-        rank = table.queries[row.query] - first_query
-        struck = known[query_key(row.query)].union(own)
+    first_query = int(table.queries["train"].min())
+    mined = []
+    for key, query, ids in zip(keys, table.queries["train"].tolist(), own, strict=True):
+        rank = query - first_query
+        struck = known[key].union(ids.tolist())
         matches = (i for i in found[rank][scores[rank] > 0].tolist() if i not in struck)
-        negatives.append([*own, *islice(matches, mined_negatives)])
-    return _frame(table, rows, negatives)
+        mined.append(np.array([*ids.tolist(), *islice(matches, mined_negatives)], dtype=np.int64))
+    return mined
 
 
-def _frame(table: _Table, rows: Sequence[_Row], negatives: Sequence[Sequence[int]]) -> pd.DataFrame:
+def _frame(table: _Table, split: str, negatives: Sequence[np.ndarray]) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "query": np.array([table.queries[row.query] for row in rows], dtype=np.int64),
-            "positive": np.array([table.passages[row.positive] for row in rows], dtype=np.int64),
-            "negatives": pd.Series([np.array(ids, dtype=np.int64) for ids in negatives], dtype=object),
+            "query": table.queries[split],
+            "positive": table.positives[split],
+            "negatives": pd.Series(list(negatives), dtype=object),
         }
     )
 
 
-def _mined_report(train: pd.DataFrame, given: int) -> dict[str, float]:
-    counts = train["negatives"].map(len)
+def _mined_report(negatives: Sequence[np.ndarray], given: int) -> dict[str, float]:
+    counts = np.array([len(ids) for ids in negatives])
     return {
         "mined": int(counts.sum()) - given,
         "fewest_per_pair": int(counts.min()),
@@ -206,14 +204,19 @@ def _mined_report(train: pd.DataFrame, given: int) -> dict[str, float]:
     }
 
 
-def _test_report(by_split: dict[str, list[Pair]], passages: Sequence[str]) -> dict[str, float]:
-    """How many of the test queries' documents training would have seen."""
-    asked = {pair.positive.strip() for pair in by_split["test"]}
-    seen = {text.strip() for pair in by_split["train"] for text in (pair.positive, *pair.negatives)}.union(passages)
-    found = len(asked & seen)
+def _test_report(given: Given, passages: Digests) -> dict[str, float]:
+    """How much of what the pairs' own test asks for, and of how it asks, training would have seen."""
+    test, train = given.of_split("test"), given.of_split("train")
+    asked, queries = np.unique(given.positive[test]), np.unique(given.key[test])
+    seen_negatives = given.negative[np.repeat(train, np.diff(given.bounds))]
+    seen = [np.isin(asked, part) for part in (given.positive[train], seen_negatives, passages)]
+    found = int(np.logical_or.reduce(seen).sum())
+    found_queries = int(np.isin(queries, given.key[train]).sum())
     return {
-        "queries": len({query_key(pair.query) for pair in by_split["test"]}),
+        "queries": len(queries),
         "documents": len(asked),
         "documents_found_in_training_and_removed": found,
-        "share_found_in_training_and_removed": found / len(asked) if asked else 0.0,
+        "share_found_in_training_and_removed": found / len(asked) if len(asked) else 0.0,
+        "queries_found_in_training_and_removed": found_queries,
+        "share_of_queries_found_in_training_and_removed": found_queries / len(queries) if len(queries) else 0.0,
     }

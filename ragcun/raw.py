@@ -5,11 +5,11 @@ through without ever being held whole. Every text is checked on its way in, so w
 the records lies `report.json`: what the source read, kept and dropped, and why.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,6 +25,7 @@ _PAIRS = pa.schema(
     [("split", pa.string()), ("query", pa.string()), ("positive", pa.string()), ("negatives", pa.list_(pa.string()))]
 )
 _ROW_GROUP = 20_000
+_Record = TypeVar("_Record")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +55,19 @@ def document_text(title: str, text: str) -> str:
     return (title + " " + text).strip()
 
 
+def query_key(text: str) -> str:
+    """What two queries have in common when they ask the same: the text stripped and case-folded."""
+    return text.strip().casefold()
+
+
 def write_passages(passages: Iterable[Passage], folder: Path, report: SourceReport) -> None:
     """Write `folder`/passages.parquet and the report. Raises RagcunError for an empty text or no passage."""
     _write(map(_passage_row, passages), _PASSAGES, folder, "passages", report)
 
 
-def read_passages(folder: Path) -> Iterator[Passage]:
-    """The passages that `write_passages` wrote, in order."""
-    for row in _read(folder, "passages"):
-        yield Passage(**row)
+def read_passages(folder: Path) -> Iterable[Passage]:
+    """The passages that `write_passages` wrote, in order, each time they are gone through."""
+    return _Records(folder, "passages", lambda row: Passage(**row))
 
 
 def write_pairs(pairs: Iterable[Pair], folder: Path, report: SourceReport) -> None:
@@ -70,10 +75,9 @@ def write_pairs(pairs: Iterable[Pair], folder: Path, report: SourceReport) -> No
     _write(map(_pair_row, pairs), _PAIRS, folder, "pairs", report)
 
 
-def read_pairs(folder: Path) -> Iterator[Pair]:
-    """The pairs that `write_pairs` wrote, in order."""
-    for row in _read(folder, "pairs"):
-        yield Pair(**{**row, "negatives": tuple(row["negatives"])})
+def read_pairs(folder: Path) -> Iterable[Pair]:
+    """The pairs that `write_pairs` wrote, in order, each time they are gone through."""
+    return _Records(folder, "pairs", lambda row: Pair(**{**row, "negatives": tuple(row["negatives"])}))
 
 
 def _passage_row(passage: Passage) -> dict[str, Any]:
@@ -109,10 +113,15 @@ def _write(rows: Iterator[dict[str, Any]], schema: pa.Schema, folder: Path, name
         write_json(partial / "report.json", report.as_dict())
 
 
-def _read(folder: Path, name: str) -> Iterator[dict[str, Any]]:
-    path = folder / f"{name}.parquet"
-    if not path.is_file():
-        raise RagcunError(f"{path} is missing; run `dvc repro download@{name}`")
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(_ROW_GROUP):
-            yield from batch.to_pylist()
+class _Records(Iterable[_Record]):
+    """Records of a parquet file, read batch by batch. Raises RagcunError where the file is missing."""
+
+    def __init__(self, folder: Path, name: str, make: Callable[[dict[str, Any]], _Record]) -> None:
+        self._path, self._make = folder / f"{name}.parquet", make
+        if not self._path.is_file():
+            raise RagcunError(f"{self._path} is missing; run `dvc repro download@{name}`")
+
+    def __iter__(self) -> Iterator[_Record]:
+        with pq.ParquetFile(self._path) as file:
+            for batch in file.iter_batches(_ROW_GROUP):
+                yield from map(self._make, batch.to_pylist())

@@ -15,6 +15,8 @@ import pandas as pd
 from scipy.stats import permutation_test
 
 from ragcun.errors import RagcunError
+from ragcun.evaluation import PART
+from ragcun.leakage import Leakage
 
 METRIC = "ndcg@10"
 BASELINE = "base"
@@ -26,7 +28,8 @@ class Comparison:
     """One row for each model, benchmark and split.
 
     Columns: model, benchmark, split, queries, the headline measures (fractions of 1), then for the test split
-    `isotropy.*` (dense models), `p_value` against the base, and `seen.`/`unseen.` queries and NDCG@10.
+    `isotropy.*` (dense models), `p_value` against the base, `seen.`/`unseen.` queries and NDCG@10, and `asked.queries`,
+    how many test queries are training queries.
     `controls` are the models that only stand for what training is held against.
     """
 
@@ -54,6 +57,9 @@ class Comparison:
                     _markdown(self._measures()),
                     "## Test queries with and without a training positive among their relevant documents, NDCG@10",
                     _markdown(self._seen()),
+                    "## Leakage: test queries of which training has seen something",
+                    _markdown(self.leakage()),
+                    "The pairs' own test is kept out of training by document and by query; other benchmarks are not.",
                 ]
             )
             + "\n"
@@ -85,6 +91,19 @@ class Comparison:
             rows.append(row)
         return pd.DataFrame(rows)
 
+    def leakage(self) -> pd.DataFrame:
+        """By benchmark: test queries, and the shares that are training queries and that a training positive answers; as text."""
+        rows = self._test().drop_duplicates("benchmark")
+        answered = rows["seen.queries"] / rows["queries"]
+        return pd.DataFrame(
+            {
+                "benchmark": rows["benchmark"],
+                "test queries": rows["queries"].astype(int),
+                "are training queries": (rows["asked.queries"] / rows["queries"]).map(_figure),
+                "have a training positive as answer": answered.map(_figure),
+            }
+        )
+
     def _test(self) -> pd.DataFrame:
         return self.table[self.table["split"] == "test"]
 
@@ -113,7 +132,7 @@ def compare(
     *,
     metrics: Path,
     runs: Path,
-    relevant: Mapping[str, Mapping[str, bool]],
+    leakage: Mapping[str, Leakage],
     permutations: int,
     seed: int,
     controls: Sequence[str] = (),
@@ -123,7 +142,7 @@ def compare(
     Args:
         models: in the order of the rows; controls come after them.
         metrics: holds <model>/<benchmark>.json; runs: holds <model>/<benchmark>/<split>.tsv.
-        relevant: for each benchmark, for each test query, whether a relevant document is a training positive.
+        leakage: for each benchmark, what of its test queries training has seen.
         permutations: resamplings of the randomisation test.
 
     Raises:
@@ -142,8 +161,9 @@ def compare(
                 row |= {name: value for name, value in values.items() if not isinstance(value, dict)}
                 if split == "test":
                     row |= {f"isotropy.{name}": value for name, value in summary.get("isotropy", {}).items()}
-                    row["p_value"] = paired_p_value(scores[METRIC], baseline, permutations, seed)
-                    row |= _by_seen(scores[METRIC], relevant[benchmark])
+                    row["p_value"] = paired_p_value(scores[METRIC], baseline, permutations, seed, part_weights(scores))
+                    row |= _by_seen(scores[METRIC], leakage[benchmark].answered)
+                    row["asked.queries"] = sum(leakage[benchmark].asked.values())
                 rows.append(row)
     table = pd.DataFrame(rows)
     table["model"] = pd.Categorical(table["model"], categories=[*models, *controls], ordered=True)
@@ -151,12 +171,17 @@ def compare(
     return Comparison(table.reset_index(drop=True), tuple(controls))
 
 
-def paired_p_value(scores: pd.Series, baseline: pd.Series, permutations: int, seed: int) -> float:
-    """Two-sided p-value of the difference of means, by random exchange of the two scores of each query."""
+def paired_p_value(
+    scores: pd.Series, baseline: pd.Series, permutations: int, seed: int, weights: pd.Series | None = None
+) -> float:
+    """Two-sided p-value of the difference of means, by random exchange of the two scores of each query.
+
+    weights: of each query in the mean, (Q,) around 1; None counts each once.
+    """
     if set(scores.index) != set(baseline.index):
         raise RagcunError("two models were scored on different queries of a benchmark: run `dvc repro`")
     baseline = baseline[scores.index]
-    difference = (scores - baseline).to_numpy()
+    difference = ((scores - baseline) * (1.0 if weights is None else weights)).to_numpy()
     # Of one query alone the two exchanges differ in sign only, and no sample of it can be drawn.
     if len(difference) < 2 or not difference.any():
         return 1.0
@@ -170,6 +195,14 @@ def paired_p_value(scores: pd.Series, baseline: pd.Series, permutations: int, se
         rng=np.random.default_rng(seed),
     )
     return float(result.pvalue)
+
+
+def part_weights(scores: pd.DataFrame) -> pd.Series | None:
+    """Of each query, where a benchmark has parts, which count alike whatever their size."""
+    if PART not in scores:
+        return None
+    sizes = scores.groupby(PART)[METRIC].transform("size")
+    return len(scores) / (scores[PART].nunique() * sizes)
 
 
 def _by_seen(scores: pd.Series, seen: Mapping[str, bool]) -> dict[str, float]:

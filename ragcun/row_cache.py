@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 
 from ragcun.errors import RagcunError
+from ragcun.files import cache_folder
 
 logger = logging.getLogger(__name__)
 
@@ -102,11 +102,6 @@ class RowCache:
         except (sqlite3.Error, OSError) as error:
             logger.warning("the row cache in %s is not usable (%s): going on without it", self.folder, error)
             self._connection = None
-
-
-def cache_folder() -> Path:
-    """RAGCUN_CACHE, or the user's cache folder."""
-    return Path(os.environ.get("RAGCUN_CACHE") or platformdirs.user_cache_path("ragcun"))
 
 
 def cache_bytes() -> int:

@@ -21,13 +21,12 @@ from ragcun import distributed
 from ragcun.base import cut_texts_at, load_base
 from ragcun.embeddings import TextEncoder, Texts, read_embeddings, scratch_folder, write_embeddings
 from ragcun.errors import RagcunError
-from ragcun.files import atomic_file, atomic_folder, hash_files
+from ragcun.files import atomic_file, atomic_folder, cache_folder, hash_files
 from ragcun.model import IsotropicGaussianEncoder
 from ragcun.model_card import write_model_card
 from ragcun.optimization import Pace
 from ragcun.pairs import PreparedPairs, read_pairs
 from ragcun.params import Params, Similarity, Training
-from ragcun.row_cache import cache_folder
 from ragcun.start import check_store, deciding, start
 from ragcun.tracking import trackers
 from ragcun.trainee import FrozenTrainee, LiveTrainee, Trainee
@@ -194,7 +193,7 @@ def trainee_of(
         return
     before = encoder.max_seq_length
     cut_texts_at(encoder, run.max_length)
-    texts = pairs.texts["text"].tolist() + (validation.passages + validation.queries if validation else [])
+    texts = pairs.texts["text"].tolist() + ([*validation.passages, *validation.queries] if validation else [])
     yield LiveTrainee(
         encoder, texts, chunk=run.forward_size, dtype=run.settings.dtype, cache_gradients=run.cache_gradients
     )

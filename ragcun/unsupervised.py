@@ -8,14 +8,17 @@ title_body    the title asks for the body
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 import pandas as pd
 
+from ragcun.digests import DigestList, Digests
 from ragcun.errors import RagcunError
-from ragcun.pairs import PreparedPairs, train_passage_ids
+from ragcun.pairs import PreparedPairs
 from ragcun.params import UnsupervisedPairs
 from ragcun.raw import Passage, Split, document_text
+from ragcun.spool import Spool
 
 # A crop is a tenth to a half of its passage's words.
 _SHORTEST_CROP, _LONGEST_CROP = 0.1, 0.5
@@ -68,16 +71,20 @@ def make_pairs(passages: Sequence[Passage], kind: UnsupervisedPairs, count: int,
 
 
 def pretraining_pairs(
-    texts: pd.DataFrame, passages: Iterable[Passage], kind: UnsupervisedPairs, count: int, seed: int
+    allowed: Digests, passages: Iterable[Passage], kind: UnsupervisedPairs, count: int, seed: int
 ) -> PreparedPairs:
-    """The pairs of pretraining, from those passages alone that are train passages among fine-tuning's `texts`.
+    """The pairs of pretraining, from those passages alone whose text is among `allowed`: fine-tuning's train passages.
+
+    The passages wait in a temporary file for their turn, so memory grows with `count` and not with them.
 
     Raises:
         RagcunError: as `make_pairs`.
     """
-    allowed = set(texts["text"].iloc[train_passage_ids(texts)])
-    usable = [passage for passage in passages if document_text(passage.title, passage.text) in allowed]
-    pairs = make_pairs(usable, kind, count, seed)
+    documents = DigestList(document_text(passage.title, passage.text) for passage in passages)
+    usable = compress(passages, np.isin(documents.array(), allowed).tolist())
+    with Spool([passage.id, passage.title, passage.text] for passage in usable) as spool:
+        pairs = make_pairs(_Spooled(spool), kind, count, seed)
+        report: dict[str, object] = {"kind": kind, "passages": len(spool)}
     rows: dict[tuple[str, str, str], int] = {}
     for pair in pairs:
         for key in ((pair.positive, "passage", pair.split), (pair.query, "query", pair.split)):
@@ -92,9 +99,22 @@ def pretraining_pairs(
         frame = pd.DataFrame(list(chosen), columns=["query", "positive"], dtype=np.int64)
         frame["negatives"] = pd.Series([np.empty(0, dtype=np.int64)] * len(frame), dtype=object)
         frames[split] = frame
-    report = {"kind": kind, "passages": len(usable), **{split: len(frame) for split, frame in frames.items()}}
+    report |= {split: len(frame) for split, frame in frames.items()}
     made = pd.DataFrame(list(rows), columns=["text", "role", "split"], dtype="str")
     return PreparedPairs(made, frames["train"], frames["dev"], report)
+
+
+class _Spooled(Sequence[Passage]):
+    """Passages in a file."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+
+    def __len__(self) -> int:
+        return len(self._spool)
+
+    def __getitem__(self, number: int) -> Passage:  # type: ignore[override]
+        return Passage(*self._spool[number])
 
 
 def _crops(passage: Passage, random: np.random.Generator) -> TextPair | None:

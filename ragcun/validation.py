@@ -3,6 +3,7 @@
 Its texts have ids of their own, after those of the training pairs, so that a trainee embeds them like any other text.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ class Validation:
     """
 
     first_id: int
-    passages: list[str]
+    passages: Sequence[str]
     queries: list[str]
     relevance: dict[int, dict[int, int]]
 

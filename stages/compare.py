@@ -6,10 +6,10 @@ Usage: python -m stages.compare MODEL... [--controls MODEL...]
 import argparse
 from pathlib import Path
 
-from ragcun.benchmark import Benchmark, read_benchmark
+from ragcun.benchmark import read_parts
 from ragcun.figure import draw
 from ragcun.files import atomic_file
-from ragcun.pairs import PreparedPairs, read_pairs
+from ragcun.leakage import leakage, read_training_texts
 from ragcun.params import load_params
 from ragcun.report import compare
 from stages import run_stage
@@ -21,14 +21,13 @@ def main() -> None:
     parser.add_argument("--controls", nargs="*", default=[])
     arguments = parser.parse_args()
     params = load_params()
-    pairs = read_pairs(Path("data/pairs/finetune"))
-    benchmarks = [read_benchmark(Path("data/benchmarks", name)) for name in params.data.benchmarks]
+    trained = read_training_texts(Path("data/pairs/finetune"))
     comparison = compare(
         arguments.models,
         params.data.benchmarks,
         metrics=Path("metrics"),
         runs=Path("data/runs"),
-        relevant={benchmark.name: seen_in_training(benchmark, pairs) for benchmark in benchmarks},
+        leakage={name: leakage(read_parts(Path("data/benchmarks", name)), trained) for name in params.data.benchmarks},
         permutations=params.evaluate.permutations,
         seed=params.seed,
         controls=arguments.controls,
@@ -39,16 +38,6 @@ def main() -> None:
             partial.write_text(text, encoding="utf-8")
     with atomic_file(Path("metrics/comparison.png")) as partial:
         draw(comparison, partial)
-
-
-def seen_in_training(benchmark: Benchmark, pairs: PreparedPairs) -> dict[str, bool]:
-    """For each test query, whether the text of a relevant document is a training positive."""
-    positives = set(pairs.texts["text"].iloc[pairs.train["positive"].unique()])
-    seen = {key for key, text in zip(benchmark.doc_ids, benchmark.doc_texts, strict=True) if text in positives}
-    return {
-        query: any(score > 0 and document in seen for document, score in judged.items())
-        for query, judged in benchmark.qrels["test"].items()
-    }
 
 
 if __name__ == "__main__":

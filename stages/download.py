@@ -7,12 +7,11 @@ import argparse
 import logging
 from pathlib import Path
 
-from ragcun.benchmark import write_benchmark
 from ragcun.files import atomic_folder
 from ragcun.params import load_params
 from ragcun.raw import write_pairs, write_passages
 from ragcun.source_report import SourceReport
-from ragcun.sources import benchmark_source, model_source, pair_source, passage_source
+from ragcun.sources import fetch_benchmark, model_source, pair_source, passage_source
 from stages import run_stage
 
 logger = logging.getLogger(__name__)
@@ -38,9 +37,7 @@ def main() -> None:
         with atomic_folder(Path("data/validation")) as folder:
             (folder / "none.txt").write_text("data.validation is null\n", encoding="utf-8")
     else:
-        benchmark = benchmark_source(params.data.validation, params.data.local).benchmark()
-        write_benchmark(benchmark, Path("data/validation"))
-        logger.info("%s: %d documents", benchmark.name, len(benchmark.doc_ids))
+        fetch_benchmark(params.data.validation, params.data, Path("data/validation"))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ragcun import distributed
 from ragcun.base import load_base
-from ragcun.benchmark import read_benchmark
+from ragcun.benchmark import read_parts
 from ragcun.embeddings import TextEncoder, Texts, write_embeddings
 from ragcun.params import load_params
 from stages import run_stage
@@ -20,12 +20,12 @@ def main() -> None:
     with distributed.process_group(params.ddp.timeout):
         model = load_base("models/base", device=str(distributed.device()))
         encoder = TextEncoder.of(model, params.embed)
-        benchmark = read_benchmark(Path("data/benchmarks", name))
-        lists = {
-            "corpus": Texts.of(benchmark.doc_texts, "passage"),
-            "queries": Texts.of(list(benchmark.all_queries.values()), "query"),
-        }
-        write_embeddings(Path("data/embeddings", name), encoder, lists)
+        for part, benchmark in read_parts(Path("data/benchmarks", name)).items():
+            lists = {
+                "corpus": Texts.of(benchmark.doc_texts, "passage"),
+                "queries": Texts.of(list(benchmark.all_queries.values()), "query"),
+            }
+            write_embeddings(Path("data/embeddings", name, part), encoder, lists)
 
 
 if __name__ == "__main__":

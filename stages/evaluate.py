@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from ragcun import distributed
-from ragcun.benchmark import read_benchmark
+from ragcun.benchmark import read_parts
 from ragcun.dense import evaluate_dense
-from ragcun.evaluation import write_evaluation
+from ragcun.evaluation import join_parts, write_evaluation
 from ragcun.params import load_params
 from stages import run_stage
 
@@ -18,13 +18,17 @@ def main() -> None:
     model, name = sys.argv[1:]
     params = load_params()
     with distributed.process_group(params.ddp.timeout):
-        benchmark = read_benchmark(Path("data/benchmarks", name))
-        evaluation = evaluate_dense(
-            Path("models", model), benchmark, Path("data/embeddings", name), params.embed, params.evaluate.top_k
-        )
-        if evaluation is not None:
+        evaluations = {}
+        for part, benchmark in read_parts(Path("data/benchmarks", name)).items():
+            embeddings = Path("data/embeddings", name, part)
+            evaluation = evaluate_dense(
+                Path("models", model), benchmark, embeddings, params.embed, params.evaluate.top_k
+            )
+            if evaluation is not None:
+                evaluations[part] = evaluation
+        if evaluations:
             write_evaluation(
-                evaluation,
+                join_parts(evaluations),
                 Path("metrics", model, f"{name}.json"),
                 Path("data/runs", model, name),
                 params.evaluate.run_depth,

@@ -6,8 +6,8 @@ Usage: python -m stages.evaluate_bm25 BENCHMARK
 import sys
 from pathlib import Path
 
-from ragcun.benchmark import read_benchmark
-from ragcun.evaluation import write_evaluation
+from ragcun.benchmark import read_parts
+from ragcun.evaluation import join_parts, write_evaluation
 from ragcun.lexical import evaluate_bm25
 from ragcun.params import load_params
 from stages import run_stage
@@ -16,7 +16,10 @@ from stages import run_stage
 def main() -> None:
     (name,) = sys.argv[1:]
     settings = load_params().evaluate
-    evaluation = evaluate_bm25(read_benchmark(Path("data/benchmarks", name)), settings.top_k, progress=True)
+    parts = read_parts(Path("data/benchmarks", name))
+    evaluation = join_parts(
+        {part: evaluate_bm25(benchmark, settings.top_k, progress=True) for part, benchmark in parts.items()}
+    )
     write_evaluation(
         evaluation, Path("metrics/bm25", f"{name}.json"), Path("data/runs/bm25", name), settings.run_depth, tag="bm25"
     )

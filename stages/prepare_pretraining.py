@@ -4,7 +4,7 @@ import json
 import logging
 from pathlib import Path
 
-from ragcun.pairs import read_texts, write_pairs
+from ragcun.pairs import train_passage_digests, write_pairs
 from ragcun.params import load_params
 from ragcun.raw import read_passages
 from ragcun.unsupervised import pretraining_pairs
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 def main() -> None:
     params = load_params()
     made = pretraining_pairs(
-        read_texts(Path("data/pairs/finetune")),
+        train_passage_digests(Path("data/pairs/finetune")),
         read_passages(Path("data/raw/passages")),
         params.pretrain.pairs,
         params.pretrain.num_pairs,

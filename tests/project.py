@@ -171,11 +171,7 @@ def first_run(folder: Path) -> None:
 def register_tiny(registry: str) -> str:
     """Add the tiny source to ragcun/sources/__init__.py as its docstring says: a line in each registry."""
     text = registry.replace("\n_PASSAGES:", "\nfrom ragcun.sources.tiny import Tiny\n\n_PASSAGES:")
-    for name, source in (
-        ("_PASSAGES", "lambda data: Tiny()"),
-        ("_PAIRS", "lambda data: Tiny()"),
-        ("_BENCHMARKS", "Tiny"),
-    ):
-        text, count = re.subn(rf"(\n{name}: .* = {{)", rf'\1"tiny": {source}, ', text)
+    for name in ("_PASSAGES", "_PAIRS", "_BENCHMARKS"):
+        text, count = re.subn(rf"(\n{name}: .* = {{)", r'\1"tiny": lambda data: Tiny(), ', text)
         assert count == 1, name
     return text

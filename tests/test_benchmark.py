@@ -1,13 +1,15 @@
 """A BEIR folder is read as beir reads it, and whatever would quietly change a score is an error."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from beir.datasets.data_loader import GenericDataLoader
 
-from ragcun.benchmark import Benchmark, read_benchmark, write_benchmark
+from ragcun.benchmark import Benchmark, count_benchmark, read_benchmark, read_parts, write_benchmark
+from ragcun.corpus import LazyTexts
 from ragcun.errors import RagcunError
 
 BENCHMARK = Benchmark(
@@ -150,7 +152,54 @@ def test_bad_input_is_an_error_that_names_file_line_and_remedy(folder: Path, bad
     name, old, new, message = BAD[bad]
     edit(folder, name, old, new)
     with pytest.raises(RagcunError, match=message):
+        read_benchmark(folder, strict=True)
+
+
+PUBLISHED = {"empty document": "1 documents have neither", "unknown document": "1 judgements are of documents"}
+
+
+@pytest.mark.parametrize("odd", PUBLISHED)
+def test_what_published_benchmarks_have_is_let_through_with_a_warning(
+    folder: Path, odd: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    edit(folder, *BAD[odd][:3])
+    if odd == "unknown document":
+        with (folder / "qrels" / "dev.tsv").open("a") as file:
+            file.write("q3\tplain\t1\n")
+    benchmark = read_benchmark(folder)
+    assert PUBLISHED[odd] in caplog.text
+    assert len(benchmark.doc_ids) == 4
+    counts = count_benchmark(benchmark)
+    assert counts["documents_without_text"] == (odd == "empty document")
+    assert counts["splits"]["dev"]["judgements_of_unknown_documents"] == (odd == "unknown document")
+
+
+@pytest.mark.parametrize("bad", [bad for bad in BAD if bad not in PUBLISHED])
+def test_everything_else_is_an_error_of_a_published_benchmark_too(folder: Path, bad: str) -> None:
+    name, old, new, message = BAD[bad]
+    edit(folder, name, old, new)
+    with pytest.raises(RagcunError, match=message):
         read_benchmark(folder)
+
+
+def test_texts_are_read_when_asked_for_and_equal_those_held(folder: Path) -> None:
+    read = read_benchmark(folder)
+    assert isinstance(read.titles, LazyTexts)
+    assert read.bodies[-1] == BENCHMARK.bodies[-1]
+    assert read.bodies[1:3] == BENCHMARK.bodies[1:3]
+    assert list(read.doc_texts) == list(BENCHMARK.doc_texts)
+    assert read.titles != BENCHMARK.bodies
+    with pytest.raises(IndexError):
+        read.bodies[4]
+
+
+def test_a_folder_of_folders_is_a_benchmark_of_parts(tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        write_benchmark(BENCHMARK, tmp_path / "both" / name)
+    assert list(read_parts(tmp_path / "both")) == ["a", "b"]
+    assert read_parts(tmp_path / "both" / "a") == {"": replace(BENCHMARK, name="a")}
+    with pytest.raises(RagcunError, match=r"corpus\.jsonl is missing"):
+        read_parts(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl"])
@@ -164,7 +213,7 @@ def test_an_empty_corpus_a_missing_folder_and_another_encoding_are_errors(folder
     with pytest.raises(RagcunError, match="there is no benchmark folder"):
         read_benchmark(folder / "elsewhere")
     (folder / "queries.jsonl").write_bytes('{"_id": "q1", "text": "für"}'.encode("latin-1"))
-    with pytest.raises(RagcunError, match=r"queries\.jsonl is not UTF-8"):
+    with pytest.raises(RagcunError, match=r"queries\.jsonl, line 1 is not UTF-8"):
         read_benchmark(folder)
     (folder / "corpus.jsonl").write_text("")
     with pytest.raises(RagcunError, match=r"corpus\.jsonl is empty"):

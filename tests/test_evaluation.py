@@ -11,7 +11,7 @@ import pytest
 import pytrec_eval
 
 from ragcun.benchmark import Benchmark
-from ragcun.evaluation import HEADLINE, Evaluation, score_run, write_evaluation
+from ragcun.evaluation import HEADLINE, Evaluation, join_parts, score_run, write_evaluation
 from ragcun.metrics import CUTOFFS, Run, mean_scores, score_queries
 
 SHAPE = {"isoscore": 0.25, "mean_cosine": -0.01, "effective_rank": 12.5, "hubness": 0.75}
@@ -192,3 +192,32 @@ def test_the_files_depend_on_the_evaluation_alone(tmp_path: Path) -> None:
         written(tmp_path / name)
     for path in (tmp_path / "a").rglob("*.*"):
         assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
+
+
+def test_parts_are_searched_apart_and_their_means_count_alike(tmp_path: Path) -> None:
+    """The same ids in both parts; the second has a dev split, and fewer test queries."""
+    first, second = a_benchmark(dev=False), a_benchmark()
+    del second.queries["test"]["NA"], second.qrels["test"]["NA"]
+    parts = {
+        "a": score_run(first, a_run(first, 1), {"isoscore": 0.2}),
+        "b": score_run(second, a_run(second, 2), {"isoscore": 0.4}),
+    }
+    joined = join_parts(parts)
+    summary = joined.summary()
+    for name in HEADLINE:
+        means = [mean_scores(evaluation.per_query["test"])[name] for evaluation in parts.values()]
+        assert summary[name] == pytest.approx(sum(means) / 2, abs=1e-12)
+        assert summary["dev"][name] == pytest.approx(mean_scores(parts["b"].per_query["dev"])[name], abs=1e-12)
+    assert summary["parts"]["a"]["ndcg@10"] == mean_scores(parts["a"].per_query["test"])["ndcg@10"]
+    assert summary["isotropy"] == {"isoscore": pytest.approx(0.3)}
+    assert set(joined.runs["test"]) == {f"a/{i}" for i in ODD_IDS} | {f"b/{i}" for i in ODD_IDS if i != "NA"}
+    write_evaluation(joined, tmp_path / "metrics.json", tmp_path / "runs", 5, tag="tag")
+    table = pd.read_csv(tmp_path / "runs" / "test.tsv", sep="\t", dtype={"query": str}, keep_default_na=False)
+    assert set(table["part"]) == {"a", "b"}
+    assert table["query"].tolist() == list(joined.per_query["test"].index)
+
+
+def test_a_benchmark_without_parts_is_its_own_evaluation() -> None:
+    benchmark = a_benchmark()
+    evaluation = score_run(benchmark, a_run(benchmark), None)
+    assert join_parts({"": evaluation}) is evaluation

@@ -67,7 +67,7 @@ def test_a_model_trained_earlier_is_a_base_to_go_on_from(fresh: Project, tmp_pat
     reached = pd.read_csv(curve, sep="\t")["dev_ndcg@10"].max()
     fresh.params(base_model=str(earlier))
     stages = ran(fresh.run("dvc", "repro", "finetune@smart_hybrid"))
-    assert stages == {"download@base_model", "embed_pairs@finetune", "finetune@smart_hybrid"}
+    assert stages == {"own_files@base_model", "download@base_model", "embed_pairs@finetune", "finetune@smart_hybrid"}
     assert pd.read_csv(curve, sep="\t")["dev_ndcg@10"][0] == pytest.approx(reached, abs=1e-5)
 
 
@@ -76,10 +76,10 @@ def test_a_folder_of_ones_own_is_evaluated_and_nothing_is_retrained(fresh: Proje
     write_benchmark(tiny_benchmark("mine"), tmp_path / "mine")
     setting = ["-S", f"+data.local.mine={tmp_path / 'mine'}", "-S", "data.benchmarks=[tiny,mine]"]
     stages = ran(fresh.run("dvc", "exp", "run", *setting))
-    new = {"download_benchmark@mine", "embed_benchmark@mine", "evaluate_bm25@mine", "compare"}
+    new = {"own_benchmark@mine", "download_benchmark@mine", "embed_benchmark@mine", "evaluate_bm25@mine", "compare"}
     new |= {f"evaluate@{model}-mine" for model in DENSE}
     assert new <= stages
-    # data.local is a param of every benchmark's download: they run again, and their output is the same.
-    assert stages - new <= {"download_benchmark@tiny", "download@validation"}
+    # data.local is a param of all links, which stay what they are.
+    assert stages - new <= {"own_benchmark@tiny", "own_files@validation"}
     table = pd.read_csv(fresh.folder / "metrics/comparison.csv")
     assert set(table["benchmark"]) == {"tiny", "mine"}

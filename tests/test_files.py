@@ -1,6 +1,8 @@
 """A file or folder is whole or absent, whatever happens while it is written."""
 
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,11 @@ def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     # FIPS 180-2, example B.1.
     assert sha256_file(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize("make", [atomic_file, atomic_folder])
+def test_an_error_without_a_path_gets_that_of_what_was_written(make: Callable, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="disk") as caught, make(tmp_path / "out"):
+        raise OSError(errno.ENOSPC, "the disk is full")
+    assert caught.value.filename == str(tmp_path / "out")
+    assert not list(tmp_path.iterdir())

@@ -8,7 +8,8 @@ import pytest
 
 from ragcun.errors import RagcunError
 from ragcun.files import sha256_file
-from ragcun.pairs import PreparedPairs, query_key, read_pairs, write_pairs
+from ragcun.pairs import PreparedPairs, read_pairs, write_pairs
+from ragcun.raw import query_key
 
 
 def frame(*rows: tuple[int, int, list[int]]) -> pd.DataFrame:

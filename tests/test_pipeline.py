@@ -29,9 +29,10 @@ def test_the_chain_runs_from_nothing_to_the_comparison(project: Project) -> None
     assert len(curve) == 3
 
 
-def test_only_metrics_and_the_lock_are_left_for_git(project: Project) -> None:
+def test_only_metrics_links_and_the_lock_are_left_for_git(project: Project) -> None:
     committed = project.run("git", "show", "--name-only", "--format=", "HEAD").split()
-    assert {name.split("/")[0] for name in committed} == {"metrics", "dvc.lock"}
+    assert {name.split("/")[0] for name in committed} == {"metrics", "dvc.lock", "data"}
+    assert all(name.startswith("data/own/") for name in committed if name.startswith("data/"))
     assert not project.run("git", "status", "--porcelain")
 
 
@@ -89,6 +90,9 @@ def test_nothing_that_the_pairs_test_asks_for_is_in_the_pairs(project: Project) 
         ({"whitening": 0.1}, STARTS),
         ({"freeze_base": False}, {"finetune@pretrain_finetune"}),
         ({"data__mined_negatives": 3}, {"prepare_pairs"}),
+        ({"data__seed": 1}, {"download@pairs", "download@passages"}),
+        ({"data__msmarco__max_negatives": 1}, {"download@pairs"}),
+        ({"data__wikipedia__num_passages": 1}, {"download@passages"}),
         ({"evaluate__permutations": 101}, {"compare"}),
         ({"evaluate__top_k": 1001}, {"evaluate_bm25@tiny"} | EVALUATIONS),
     ],
@@ -103,7 +107,7 @@ def test_another_benchmark_adds_what_it_needs_and_no_training(edited: Project) -
     """That nothing else runs is seen by a real run in test_experiment_runs.py."""
     before = set(edited.run("dvc", "stage", "list", "--all", "--name-only").split())
     edited.params(data__benchmarks=["tiny", "mine"])
-    own = {"download_benchmark@mine", "embed_benchmark@mine", "evaluate_bm25@mine"}
+    own = {"own_benchmark@mine", "download_benchmark@mine", "embed_benchmark@mine", "evaluate_bm25@mine"}
     own |= {f"evaluate@{model}-mine" for model in DENSE}
     assert set(edited.run("dvc", "stage", "list", "--all", "--name-only").split()) - before == own
 

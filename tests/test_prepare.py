@@ -1,12 +1,14 @@
 """C8: nothing that held-out queries ask for is seen in training. And: texts once, negatives that are negatives."""
 
+import random
+
 import pandas as pd
 import pytest
 
 from ragcun.errors import RagcunError
 from ragcun.pairs import PreparedPairs
-from ragcun.prepare import prepare
 from ragcun.raw import Pair, Passage
+from tests.preparing import plain_prepare, prepare
 
 # The documents' words overlap so that BM25 would mine the held-out ones first, were they there.
 CATS = Passage("cats", "Cats", "small furry animals that purr")
@@ -166,6 +168,32 @@ def test_train_passages_are_the_first_rows_in_the_order_they_came() -> None:
     again = prepare(PASSAGES, LEAKY, mined_negatives=1)
     pd.testing.assert_frame_equal(prepared.texts, again.texts)
     assert rows(prepared, prepared.train) == rows(again, again.train)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_digests_decide_what_the_texts_themselves_would(seed: int) -> None:
+    """Few words, so that queries, documents and negatives collide in every way."""
+    draw = random.Random(seed)
+
+    def words() -> str:
+        return draw.choice(["", " "]) + " ".join(draw.choices(["a", "b", "C", "ß", "ö"], k=draw.choice([1, 2])))
+
+    passages = [Passage("", draw.choice(["", "T"]), words()) for _ in range(12)]
+    pairs = [
+        Pair(
+            draw.choices(("train", "dev", "test"), (8, 1, 1))[0],  # type: ignore[arg-type]
+            draw.choice([str.upper, str.lower])(words()),
+            words() if draw.random() < 0.7 else text(draw.choice(passages)),
+            tuple(words() for _ in range(draw.randrange(4))),
+        )
+        for _ in range(40)
+    ]
+    pairs += [Pair("train", "only train", "t", ("n", "n ")), Pair("dev", "only dev", "d")]
+    plain = plain_prepare(passages, pairs)
+    prepared = prepare(passages, pairs, mined_negatives=0)
+    assert list(prepared.texts.itertuples(index=False, name=None)) == plain.texts
+    assert rows(prepared, prepared.train) == [(row.query, row.positive, row.negatives) for row in plain.train]
+    assert rows(prepared, prepared.dev) == [(row.query, row.positive, []) for row in plain.dev]
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,9 @@ from matplotlib.axes import Axes
 from ragcun.errors import RagcunError
 from ragcun.evaluation import HEADLINE, Evaluation, write_evaluation
 from ragcun.figure import draw
+from ragcun.leakage import Leakage
 from ragcun.metrics import CUTOFFS
-from ragcun.pairs import PreparedPairs
-from ragcun.report import Comparison, compare, paired_p_value
-from stages.compare import seen_in_training
-from tests.tiny import tiny_benchmark
+from ragcun.report import Comparison, compare, paired_p_value, part_weights
 
 MODELS = ["bm25", "base", "smart_hybrid"]
 BENCHMARKS = ["vital-descriptions", "fanoutqa"]
@@ -37,7 +35,7 @@ class Results:
 
     folder: Path
     evaluations: dict[tuple[str, str], Evaluation]
-    relevant: dict[str, dict[str, bool]]
+    leakage: dict[str, Leakage]
 
     @property
     def metrics(self) -> Path:
@@ -55,7 +53,7 @@ class Results:
             BENCHMARKS,
             metrics=self.metrics,
             runs=self.runs,
-            relevant=self.relevant,
+            leakage=self.leakage,
             permutations=permutations,
             seed=seed,
             controls=controls,
@@ -95,11 +93,14 @@ def results(tmp_path: Path) -> Results:
                 model,
             )
             evaluations[model, benchmark] = evaluation
-    relevant = {
-        "vital-descriptions": {query: query in ("001", "NA", "nan") for query in ODD_IDS},
-        "fanoutqa": dict.fromkeys(queries["fanoutqa", "test"], False),
+    nothing = dict.fromkeys(queries["fanoutqa", "test"], False)
+    leaks = {
+        "vital-descriptions": Leakage(
+            {query: query == "01" for query in ODD_IDS}, {query: query in ("001", "NA", "nan") for query in ODD_IDS}
+        ),
+        "fanoutqa": Leakage(nothing, nothing),
     }
-    return Results(tmp_path, evaluations, relevant)
+    return Results(tmp_path, evaluations, leaks)
 
 
 def row(comparison: Comparison, model: str, benchmark: str, split: str = "test") -> pd.Series:
@@ -160,20 +161,27 @@ def test_seen_and_unseen_queries_are_averaged_apart(results: Results) -> None:
     assert found["unseen.ndcg@10"] == pytest.approx(found["ndcg@10"], abs=1e-5)
 
 
-def test_only_test_queries_with_a_relevant_document_among_the_positives_are_seen() -> None:
-    benchmark = tiny_benchmark()
-    texts = dict(zip(benchmark.doc_ids, benchmark.doc_texts, strict=True))
-    # Positives of training: relevant to q0; judged, but not relevant, to q1; of another subject; and dev's own.
-    trained = [texts["d01"], texts["d13"], "a text of no document"]
-    pairs = PreparedPairs(
-        texts=pd.DataFrame({"text": ["query", *trained, texts["d20"], texts["d30"]], "role": "passage"}),
-        train=pd.DataFrame({"query": 0, "positive": [1, 2, 3, 1]}),
-        dev=pd.DataFrame({"query": 0, "positive": [4]}),
-        report={},
+def test_leakage_is_told_for_each_benchmark(results: Results) -> None:
+    found = row(results.compare(), "base", "vital-descriptions")
+    assert (found["asked.queries"], found["seen.queries"], found["queries"]) == (1, 3, 12)
+    table = results.compare().leakage().set_index("benchmark")
+    assert table.loc["vital-descriptions"].tolist() == [12, f"{1 / 12:.4f}", "0.2500"]
+    assert table.loc["fanoutqa"].tolist() == [25, "0.0000", "0.0000"]
+
+
+def test_parts_count_alike_in_means_and_in_the_test_against_the_base() -> None:
+    """Two queries of one part, each won by .2, against eight of another, each lost by .1: won as a whole by .05."""
+    part = pd.Series(["a"] * 2 + ["b"] * 8)
+    scores = pd.DataFrame({"part": part, "ndcg@10": [0.7] * 2 + [0.4] * 8})
+    baseline = pd.Series(0.5, index=scores.index)
+    weights = part_weights(scores)
+    assert weights is not None
+    assert ((scores["ndcg@10"] - baseline) * weights).mean() == pytest.approx(0.05)
+    assert paired_p_value(scores["ndcg@10"], baseline, 2000, 0, weights) > 0.2
+    assert paired_p_value(scores["ndcg@10"], baseline, 2000, 0) != paired_p_value(
+        scores["ndcg@10"], baseline, 2000, 0, weights
     )
-    assert benchmark.qrels["test"]["q1"]["d13"] == 0
-    assert benchmark.qrels["test"]["q2"]["d20"] > 0
-    assert seen_in_training(benchmark, pairs) == {f"q{i}": i == 0 for i in range(6)}
+    assert part_weights(scores[["ndcg@10"]]) is None
 
 
 @pytest.mark.parametrize(
@@ -315,7 +323,7 @@ def test_markdowns_headline_parses_back_to_the_numbers(with_chance: Results) -> 
 
 def test_markdowns_measures_parse_back_to_the_numbers(results: Results) -> None:
     comparison = results.compare()
-    _, measures, _ = tables_of(comparison.to_markdown())
+    _, measures, *_ = tables_of(comparison.to_markdown())
     assert len(measures) == len(comparison.table)
     for line in measures:
         expected = row(comparison, line["model"], line["benchmark"], line["split"])
@@ -332,7 +340,7 @@ def test_markdowns_measures_parse_back_to_the_numbers(results: Results) -> None:
 
 def test_markdowns_seen_and_unseen_parse_back_to_the_numbers(results: Results) -> None:
     comparison = results.compare()
-    *_, seen = tables_of(comparison.to_markdown())
+    *_, seen, _ = tables_of(comparison.to_markdown())
     assert [(line["benchmark"], line["model"]) for line in seen] == [
         (benchmark, model) for benchmark in sorted(BENCHMARKS) for model in MODELS
     ]

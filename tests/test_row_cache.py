@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from ragcun.errors import RagcunError
-from ragcun.row_cache import RowCache, cache_folder
+from ragcun.files import cache_folder
+from ragcun.row_cache import RowCache
 
 FILE = "rows.sqlite"
 

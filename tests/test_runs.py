@@ -16,10 +16,10 @@ from ragcun import model, runs
 from ragcun.base import load_base
 from ragcun.benchmark import write_benchmark
 from ragcun.errors import RagcunError
+from ragcun.files import cache_folder
 from ragcun.metrics import mean_scores, score_queries
 from ragcun.model import IsotropicGaussianEncoder
 from ragcun.params import Params
-from ragcun.row_cache import cache_folder
 from ragcun.runs import execute, finetune_run, pretrain_run, work_folder
 from ragcun.start import build_encoder
 from ragcun.validation import validation_of

@@ -1,9 +1,12 @@
 """Pairs from passages alone: each kind is what it says, passages keep to one split, nothing held out comes in."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
 from ragcun.errors import RagcunError
+from ragcun.pairs import PreparedPairs, train_passage_digests, write_pairs
 from ragcun.raw import Passage, document_text
 from ragcun.unsupervised import make_pairs, pretraining_pairs
 
@@ -71,11 +74,13 @@ def test_passages_that_make_no_pair_are_passed_over() -> None:
             make_pairs(odd, kind, 60, seed=1)  # type: ignore[arg-type]
 
 
-def test_what_fine_tuning_keeps_out_is_kept_out_here() -> None:
+def test_what_fine_tuning_keeps_out_is_kept_out_here(tmp_path: Path) -> None:
     """C8: the last ten passages are not among those that fine-tuning may train on."""
     documents = [document_text(passage.title, passage.text) for passage in PASSAGES]
     texts = pd.DataFrame({"text": documents[:35], "role": "passage", "split": ["train"] * 30 + ["dev"] * 5})
-    pairs = pretraining_pairs(texts, PASSAGES, "crops", 300, seed=1)
+    none = pd.DataFrame({name: pd.Series(dtype=object) for name in ("query", "positive", "negatives")})
+    write_pairs(tmp_path / "finetune", PreparedPairs(texts, none, none, {}))
+    pairs = pretraining_pairs(train_passage_digests(tmp_path / "finetune"), PASSAGES, "crops", 300, seed=1)
     assert pairs.report["passages"] == 30
     assert {int(number(text)) for text in pairs.texts["text"]} == set(range(30))
     assert len(pairs.train) + len(pairs.dev) <= 300

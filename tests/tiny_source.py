@@ -5,8 +5,9 @@ An article is three words of one subject; its query is two of them. One in five 
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
-from ragcun.benchmark import Benchmark
+from ragcun.benchmark import Benchmark, write_benchmark
 from ragcun.raw import Pair, Passage, Split, document_text
 from ragcun.source_report import SourceReport
 
@@ -46,6 +47,9 @@ class Tiny:
             {split: {f"q{row}": self._query(row) for row in rows[split]} for split in rows},
             {split: {f"q{row}": {f"a{row}": 1} for row in rows[split]} for split in rows},
         )
+
+    def fetch(self, *, target: Path) -> None:
+        write_benchmark(self.benchmark(), target, {"source": "tiny"})
 
     def _split(self, row: int) -> Split:
         return SPLITS[row % len(SPLITS)]

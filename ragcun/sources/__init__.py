@@ -4,18 +4,23 @@ Adding a source is a module in this folder whose class satisfies a Protocol belo
 fetches and checks; writing its records where the pipeline expects them is the stages' part.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from ragcun.benchmark import Benchmark
+from ragcun.benchmark import read_parts
 from ragcun.errors import RagcunError
+from ragcun.files import atomic_folder
+from ragcun.own_files import own_model, own_path
 from ragcun.params import Data
 from ragcun.raw import Pair, Passage
 from ragcun.source_report import SourceReport
 from ragcun.sources.fanoutqa import FanOutQA
 from ragcun.sources.hub import HubModel
 from ragcun.sources.local import LocalBenchmark, LocalModel
+from ragcun.sources.own_pairs import OwnPairs
+from ragcun.sources.own_passages import OwnPassages
 from ragcun.sources.pypi import PypiModel
 from ragcun.sources.vital import VitalArticles
 
@@ -40,8 +45,11 @@ class PairSource(Protocol):
 class BenchmarkSource(Protocol):
     """A retrieval benchmark."""
 
-    def benchmark(self) -> Benchmark:
-        """Fetch and check it. Raises RagcunError where it cannot be had or is not as expected."""
+    def fetch(self, *, target: Path) -> None:
+        """Write it, with its report, to the empty folder `target`: BEIR's layout, or such a folder for each of its parts.
+
+        Raises RagcunError where it cannot be had or is not as expected.
+        """
 
 
 class ModelSource(Protocol):
@@ -54,36 +62,58 @@ class ModelSource(Protocol):
 # A source is made from the section `data` of the params.
 _PASSAGES: dict[str, Callable[[Data], PassageSource]] = {"vital": lambda data: VitalArticles()}
 _PAIRS: dict[str, Callable[[Data], PairSource]] = {"vital-descriptions": lambda data: VitalArticles()}
-_BENCHMARKS: dict[str, Callable[[], BenchmarkSource]] = {"vital-descriptions": VitalArticles, "fanoutqa": FanOutQA}
+_BENCHMARKS: dict[str, Callable[[Data], BenchmarkSource]] = {
+    "vital-descriptions": lambda data: VitalArticles(),
+    "fanoutqa": lambda data: FanOutQA(),
+}
+
+logger = logging.getLogger(__name__)
 
 _Entry = TypeVar("_Entry")
 
 
 def passage_source(data: Data) -> PassageSource:
-    """The source that `data.passages` names. Raises RagcunError for an unknown name."""
+    """The source that `data.passages` names, or the user's file. Raises RagcunError for an unknown name."""
+    if path := own_path(data.passages):
+        return OwnPassages(path)
     return _look_up(data.passages, _PASSAGES, key="data.passages")(data)
 
 
 def pair_source(data: Data) -> PairSource:
-    """The source that `data.pairs` names. Raises RagcunError for an unknown name."""
+    """The source that `data.pairs` names, or the user's file. Raises RagcunError for an unknown name."""
+    if path := own_path(data.pairs):
+        return OwnPairs(path, data.own_pairs, data.seed)
     return _look_up(data.pairs, _PAIRS, key="data.pairs")(data)
 
 
-def benchmark_source(name: str, local: Mapping[str, str]) -> BenchmarkSource:
-    """The benchmark `name`: a user's folder where `local` (`data.local`) maps the name to one, else one known here.
+def fetch_benchmark(name: str, data: Data, folder: Path) -> None:
+    """Put the benchmark `name` into `folder`, whole or not at all.
+
+    Raises RagcunError where it is unknown, cannot be had or is not as expected.
+    """
+    source = benchmark_source(name, data)
+    with atomic_folder(folder) as partial:
+        source.fetch(target=partial)
+        for part, benchmark in read_parts(partial).items():
+            counts = ", ".join(f"{len(queries)} {split} queries" for split, queries in benchmark.queries.items())
+            logger.info("%s: %d documents, %s", Path(name, part), len(benchmark.doc_ids), counts)
+
+
+def benchmark_source(name: str, data: Data) -> BenchmarkSource:
+    """The benchmark `name`: a user's folder where `data.local` maps the name to one, else one known here.
 
     Raises RagcunError for a name that is unknown, or that is both.
     """
-    if name in local:
+    if name in data.local:
         if name in _BENCHMARKS:
             raise RagcunError(
                 f"data.local.{name} takes the name of a benchmark that ragcun brings; give your folder another"
             )
-        return LocalBenchmark(name, Path(local[name]))
-    local_names = "".join(f", {key}" for key in local)
+        return LocalBenchmark(name, Path(data.local[name]))
+    local_names = "".join(f", {key}" for key in data.local)
     return _look_up(
         name, _BENCHMARKS, key="data.benchmarks", more=f"{local_names}; name your own folder in data.local"
-    )()
+    )(data)
 
 
 def model_source(spec: str) -> ModelSource:
@@ -93,9 +123,8 @@ def model_source(spec: str) -> ModelSource:
     """
     if spec.startswith("pypi:"):
         return PypiModel(spec.removeprefix("pypi:"))
-    if spec.startswith((".", "/", "~")) or Path(spec).is_dir():
-        return LocalModel(Path(spec))
-    return HubModel(spec)
+    folder = own_model(spec)
+    return HubModel(spec) if folder is None else LocalModel(folder)
 
 
 def _look_up(name: str, registry: Mapping[str, _Entry], *, key: str, more: str = "") -> _Entry:

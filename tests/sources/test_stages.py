@@ -154,7 +154,7 @@ def test_a_bad_benchmark_leaves_nothing(project: Path, monkeypatch: pytest.Monke
         run(monkeypatch, download_benchmark, "mine")
     with pytest.raises(RagcunError, match=r"data\.benchmarks names 'other', which is unknown"):
         run(monkeypatch, download_benchmark, "other")
-    assert written(project) == set()
+    assert written(project) <= {"data/benchmarks"}
 
 
 def test_malformed_json_in_a_wheel_leaves_no_benchmark(
@@ -163,4 +163,4 @@ def test_malformed_json_in_a_wheel_leaves_no_benchmark(
     monkeypatch.setattr(sources.vital, "WHEEL", make_wheel("bad", {sources.vital.MEMBER: b"{"}))
     with pytest.raises(RagcunError, match=r"in the wheel bad==1\.0 is malformed JSON"):
         run(monkeypatch, download_benchmark, "vital-descriptions")
-    assert written(project) == set()
+    assert written(project) <= {"data/benchmarks"}

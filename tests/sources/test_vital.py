@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from ragcun.errors import RagcunError
-from ragcun.prepare import prepare
 from ragcun.raw import document_text
 from ragcun.source_report import SourceReport
 from ragcun.sources import vital
+from tests.preparing import prepare
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,130 @@
+"""The documents of a benchmark that stay in their file: one pass checks it and notes where each line begins.
+
+A corpus of millions is then a list of ids and of 8-byte places; a text is read when it is asked for. The file must not
+change meanwhile.
+"""
+
+import json
+import os
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+from ragcun.errors import RagcunError
+
+
+class LazyTexts(Sequence[str]):
+    """Texts that are made when asked for; equal to any sequence of the same texts."""
+
+    def __init__(self, length: int, get: Callable[[int], str]) -> None:
+        self._length, self._get = length, get
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self._get(row) for row in range(*index.indices(self._length))]
+        if not -self._length <= index < self._length:
+            raise IndexError(index)
+        return self._get(index % self._length)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(str.__eq__, self, other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class JsonLines:
+    """Reads JSON objects with an `_id` from a file, a line each; every failure names file and line.
+
+    Raises RagcunError, on iteration, for a missing file, bytes that are not UTF-8, malformed JSON, an `_id` that is
+    missing, blank or no string.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise RagcunError(
+                f"{path} is missing; a folder in BEIR's layout has corpus.jsonl, queries.jsonl and qrels/test.tsv"
+            )
+
+    def __iter__(self) -> Iterator[tuple[str, int, str, dict[str, Any]]]:
+        """Yield (file and line for messages, place of the line in bytes, `_id`, object) for each line that is not blank."""
+        place = 0
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    where = f"{self.path}, line {number}"
+                    row = _parse(line, where)
+                    yield where, place, _id(row, where), row
+                place += len(line)
+
+
+class CorpusFile:
+    """corpus.jsonl, checked: `ids` in file order, titles and texts on demand.
+
+    Raises RagcunError as `JsonLines` does, for an id twice, a title or text that is no string, no document at all, and,
+    where `strict`, for a document with neither title nor text; `without_text` counts them else.
+    """
+
+    def __init__(self, path: Path, *, strict: bool) -> None:
+        self.ids: list[str] = []
+        self.without_text = 0
+        self._places = array("q")
+        seen: set[str] = set()
+        for where, place, key, row in JsonLines(path):
+            if key in seen:
+                raise RagcunError(f"{where}: the document id {key!r} is given twice; keep one of the two lines")
+            seen.add(key)
+            if not (text_of(row, "title", where) + text_of(row, "text", where)).strip():
+                if strict:
+                    raise RagcunError(f"{where}: document {key!r} has neither title nor text; give it one or remove it")
+                self.without_text += 1
+            self.ids.append(key)
+            self._places.append(place)
+        if not self.ids:
+            raise RagcunError(f"{path} is empty; it needs one document a line")
+        self._file = path.open("rb")
+        self._places.append(path.stat().st_size)
+        self.titles = LazyTexts(len(self.ids), lambda row: self._row(row).get("title") or "")
+        self.bodies = LazyTexts(len(self.ids), lambda row: self._row(row).get("text") or "")
+
+    def _row(self, row: int) -> dict[str, Any]:
+        start, end = self._places[row], self._places[row + 1]
+        parsed: dict[str, Any] = json.loads(os.pread(self._file.fileno(), end - start, start))
+        return parsed
+
+
+def text_of(row: dict[str, Any], key: str, where: str) -> str:
+    """The text under `key`; "" where it is missing or null. Raises RagcunError where it is something else."""
+    value = row.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise RagcunError(f"{where}: {key!r} is {type(value).__name__}; it must be a string")
+    return value
+
+
+def _parse(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise RagcunError(f"{where} is not UTF-8 text ({error}); save the file as UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise RagcunError(f"{where}: malformed JSON ({error.msg}); write one JSON object a line") from error
+    if not isinstance(row, dict):
+        raise RagcunError(f"{where}: {type(row).__name__} instead of a JSON object; write one JSON object a line")
+    return row
+
+
+def _id(row: dict[str, Any], where: str) -> str:
+    key = row.get("_id")
+    if not isinstance(key, str) or not key.strip() or any(c in key for c in "\t\r\n"):
+        raise RagcunError(f"{where}: `_id` is {key!r}; it must be a string, not blank, without tabs and line breaks")
+    return key

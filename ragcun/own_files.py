@@ -1,0 +1,60 @@
+"""Links to the user's own files, by which DVC notices that their content changed.
+
+DVC can name no file as a dep that only some settings have. So `data/own/<what>` is an output that holds links to what
+the params name, and DVC hashes an output through its links: where a file's content changed, the output did, its stage
+runs again, and after it the stages that read the file. Where the params name no file of the user's, a note lies there.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from ragcun.errors import RagcunError
+from ragcun.files import atomic_folder
+
+_BENCHMARK = ("corpus.jsonl", "queries.jsonl", "qrels/*.tsv")
+
+
+def own_path(value: str) -> Path | None:
+    """The path that a setting is, such as my/pairs.jsonl; None for a source's name, which has neither dot nor slash."""
+    return Path(value).expanduser() if set("./~") & set(value) else None
+
+
+def own_model(spec: str) -> Path | None:
+    """The folder that base_model is: one that exists, or a path from `.`, `/` or `~`; None for any other model."""
+    path = Path(spec).expanduser()
+    return path if spec.startswith((".", "/", "~")) or path.is_dir() else None
+
+
+def link_file(path: Path | None, folder: Path, *, key: str) -> None:
+    """Make `folder` hold a link to a file. Raises RagcunError, naming the params' key, where there is no such file."""
+    if path is not None and not path.is_file():
+        raise RagcunError(f"{key} names the file {path}, which does not exist; correct it in params.yaml")
+    _link({} if path is None else {path.name: path}, folder, key)
+
+
+def link_model(path: Path | None, folder: Path) -> None:
+    """Make `folder` hold links to a model's files; a folder that does not exist is the download's to name."""
+    _link(_files(path, ["**/*"]) if path else {}, folder, "base_model")
+
+
+def link_benchmark(path: Path | None, folder: Path, *, key: str) -> None:
+    """Make `folder` hold links to the files of a benchmark's folder."""
+    _link(_files(path.expanduser(), _BENCHMARK) if path else {}, folder, key)
+
+
+def _files(folder: Path, patterns: Iterable[str]) -> dict[str, Path]:
+    found = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+    return {path.relative_to(folder).as_posix(): path for path in sorted(found)}
+
+
+def _link(files: dict[str, Path], folder: Path, key: str) -> None:
+    with atomic_folder(folder) as partial:
+        for name, file in files.items():
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
+            # Within the project relative, so that it holds in a clone.
+            inside = file.absolute().is_relative_to(Path.cwd())
+            place = folder.absolute() / name
+            (partial / name).symlink_to(os.path.relpath(file.absolute(), place.parent) if inside else file.absolute())
+        if not files:
+            (partial / "none.txt").write_text(f"{key} names no file of yours\n", encoding="utf-8")

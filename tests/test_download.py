@@ -1,0 +1,478 @@
+"""A download ends complete and verified, or in an error that says why; in between it never looks complete."""
+
+import datetime
+import hashlib
+import logging
+import random
+import re
+import signal
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ragcun.download import downloads_folder, fetch
+from ragcun.errors import RagcunError
+from ragcun.transfer import Patience
+from tests.servers.http import Fault, HttpServer, Request, Response, random_faults
+
+BODY = random.Random(0).randbytes(300_000)
+MD5 = hashlib.md5(BODY, usedforsecurity=False).hexdigest()
+QUICK = Patience(attempts=3, first_wait=0.001, longest_wait=0.05, connect=2, silence=0.3)
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "downloads" / "a.zip"
+
+
+def get(server: HttpServer, target: Path, *, path: str = "/a.zip", **options: Any) -> None:
+    options = {"md5": MD5, "patience": QUICK, **options}
+    fetch(server.url + path, target, label="the archive", remedy="check data.beir_url", **options)
+
+
+def serve(*faults: Fault | None, **options: Any) -> HttpServer:
+    return HttpServer({"/a.zip": Response(BODY)}, faults=faults, stall=1.0, **options)
+
+
+def ranges(server: HttpServer) -> list[str | None]:
+    return [seen.headers.get("Range") for seen in server.log]
+
+
+def only_file(target: Path) -> bool:
+    """Nothing but the finished file, and the lock, is left."""
+    return {path.name for path in target.parent.iterdir()} == {target.name, f"{target.name}.lock"}
+
+
+def test_a_file_arrives_whole_and_is_not_asked_for_again(target: Path) -> None:
+    with serve() as server:
+        get(server, target)
+        get(server, target)
+        assert ranges(server) == [None]
+    # Without a server, too.
+    get(server, target)
+    assert target.read_bytes() == BODY
+    assert only_file(target)
+
+
+@pytest.mark.parametrize("fault", [fault for fault in Fault if fault is not Fault.FLIPPED_BYTE], ids=lambda f: f.name)
+def test_each_fault_is_overcome(target: Path, fault: Fault) -> None:
+    with serve(fault, fault) as server:
+        get(server, target)
+        assert server.met[fault] >= 1
+    assert target.read_bytes() == BODY
+    assert only_file(target)
+
+
+def test_after_a_break_only_the_rest_is_asked_for_if_the_file_is_the_same(target: Path) -> None:
+    with serve(Fault.SHORT_BODY, Fault.RESET, Fault.STALLED_BODY) as server:
+        get(server, target)
+        assert ranges(server) == [None, "bytes=150000-", "bytes=150000-", "bytes=225000-"]
+        etag = f'"{MD5}"'
+        assert [seen.headers.get("If-Range") for seen in server.log] == [None, etag, etag, etag]
+        assert [seen.status for seen in server.log] == [200, None, 206, 206]
+        assert {seen.headers["Accept-Encoding"] for seen in server.log} == {"identity"}, "else a part is not the file's"
+    assert target.read_bytes() == BODY
+
+
+def test_a_file_that_changes_between_two_tries_is_fetched_whole(target: Path) -> None:
+    answers = [Response(BODY[::-1]), Response(BODY)]
+    with HttpServer(lambda request: answers.pop(0), faults=[Fault.SHORT_BODY]) as server:
+        get(server, target)
+        assert [seen.status for seen in server.log] == [200, 200]
+    assert target.read_bytes() == BODY
+
+
+@pytest.mark.parametrize("by_hash", [True, False])
+def test_without_a_validator_only_a_hash_allows_to_go_on(target: Path, by_hash: bool) -> None:
+    with HttpServer({"/a.zip": Response(BODY, headers={"ETag": ""})}, faults=[Fault.SHORT_BODY]) as server:
+        get(server, target, md5=MD5 if by_hash else None)
+        assert ranges(server) == [None, "bytes=150000-" if by_hash else None]
+    assert target.read_bytes() == BODY
+
+
+def test_a_weak_etag_is_no_validator_and_a_date_is_one(target: Path) -> None:
+    headers = {"ETag": 'W/"1"', "Last-Modified": "Sun, 06 Nov 1994 08:49:37 GMT"}
+    with HttpServer({"/a.zip": Response(BODY, headers=headers)}, faults=[Fault.SHORT_BODY]) as server:
+        get(server, target)
+        assert server.log[1].headers["If-Range"] == headers["Last-Modified"]
+        assert server.log[1].status == 206
+    assert target.read_bytes() == BODY
+
+
+def test_a_server_that_sends_another_range_is_not_believed(target: Path) -> None:
+    def shifted(request: Request) -> Response:
+        if "Range" in request.headers:
+            headers = {"ETag": f'"{MD5}"', "Content-Range": "bytes 149000-298999/300000"}
+            return Response(BODY[149_000:299_000], 206, headers)
+        return Response(BODY)
+
+    with HttpServer(shifted, faults=[Fault.SHORT_BODY]) as server:
+        get(server, target, md5=None)
+        assert ranges(server) == [None, "bytes=150000-", None]
+    assert target.read_bytes() == BODY
+
+
+def test_a_body_without_a_length_is_taken_whole(target: Path, tmp_path: Path) -> None:
+    # An answer whose length nobody says ends with its connection.
+    with HttpServer({"/a.zip": Response(BODY, headers={"Content-Length": "", "Connection": "close"})}) as server:
+        get(server, target)
+    assert target.read_bytes() == BODY
+
+
+def test_a_flipped_byte_is_noticed_and_the_file_fetched_once_more(
+    target: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serve(Fault.FLIPPED_BYTE) as server:
+        get(server, target)
+        assert ranges(server) == [None, None]
+    assert target.read_bytes() == BODY
+    assert "its MD5 is" in caplog.text
+    assert "trying once more" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("checks", "message"),
+    [
+        ({}, rf"its MD5 is [0-9a-f]{{32}} instead of {MD5}"),
+        ({"md5": None, "sha256": "0" * 64}, rf"its SHA256 is [0-9a-f]{{64}} instead of {'0' * 64}"),
+        ({"expected_bytes": 5}, "it has 300000 bytes instead of 5"),
+    ],
+)
+def test_another_file_than_the_published_one_is_an_error_and_never_has_the_name(
+    target: Path, checks: dict[str, Any], message: str
+) -> None:
+    with (
+        HttpServer({"/a.zip": Response(BODY[::-1])}) as server,
+        pytest.raises(
+            RagcunError, match=rf"a\.zip is not the one that was published: {message}\. The server has .*; check"
+        ),
+    ):
+        get(server, target, **checks)
+    assert [seen.status for seen in server.log] == [200, 200], "once, and once more from the start"
+    assert [path.name for path in target.parent.iterdir()] == ["a.zip.lock"]
+
+
+def test_a_finished_file_that_was_altered_is_fetched_anew(target: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with serve() as server:
+        get(server, target)
+        target.write_bytes(BODY[::-1])
+        get(server, target)
+        assert len(server.log) == 2
+    assert target.read_bytes() == BODY
+    assert "a.zip was altered, its MD5 is" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (404, r"there is no such file \(404\); check data\.beir_url"),
+        (403, r"the server refuses it \(403 Forbidden\); check data\.beir_url"),
+        (400, r"the server answers 400 Bad Request; check data\.beir_url"),
+    ],
+)
+def test_what_will_not_change_is_not_tried_again(target: Path, status: int, message: str) -> None:
+    with (
+        HttpServer({"/a.zip": Response(b"<html>", status)}) as server,
+        pytest.raises(RagcunError, match=rf"the archive cannot be downloaded from {server.url}/a\.zip: {message}"),
+    ):
+        get(server, target)
+    assert len(server.log) == 1
+    assert not target.exists()
+
+
+HOPELESS = {
+    Fault.E503: "the server answers 503 Service Unavailable",
+    Fault.RESET: "the connection broke",
+    Fault.STALL: r"127\.0\.0\.1:\d+ sent nothing for 0\.3 s",
+}
+
+
+@pytest.mark.parametrize("fault", HOPELESS, ids=lambda fault: fault.name)
+def test_tries_without_a_new_byte_are_bounded(target: Path, fault: Fault) -> None:
+    with (
+        serve(Fault.SHORT_BODY, *[fault] * 10) as server,
+        pytest.raises(RagcunError, match=rf"{HOPELESS[fault]}, 3 times in a row; run again to go on"),
+    ):
+        get(server, target)
+    assert len(server.log) == 4
+    assert not target.exists()
+    with serve() as server:
+        get(server, target)
+    assert target.read_bytes() == BODY
+
+
+def test_a_server_that_always_begins_anew_and_breaks_off_is_given_up(target: Path) -> None:
+    with (
+        HttpServer({"/a.zip": Response(BODY, headers={"ETag": ""})}, faults=[Fault.SHORT_BODY] * 20) as server,
+        pytest.raises(RagcunError, match="the connection broke, 3 times in a row"),
+    ):
+        get(server, target, md5=None)
+    assert len(server.log) == 4
+
+
+def test_each_new_byte_gives_new_patience(target: Path) -> None:
+    faults = [Fault.SHORT_BODY, Fault.E500, Fault.RESET] * 5
+    with serve(*faults) as server:
+        get(server, target)
+        assert len(server.log) == len(faults) + 1 > QUICK.attempts
+    assert target.read_bytes() == BODY
+
+
+def test_the_servers_wish_to_wait_is_heeded_and_bounded(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    in_an_hour = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+    wishes = iter(["2", in_an_hour.strftime("%a, %d %b %Y %H:%M:%S GMT"), "soon", ""])
+
+    def busy(request: Request) -> Response:
+        wish = next(wishes, None)
+        return Response(BODY) if wish is None else Response(b"", 429, {"Retry-After": wish})
+
+    with HttpServer(busy) as server:
+        get(server, target, patience=Patience(first_wait=8, longest_wait=120))
+    assert waits[:2] == [2, 120]
+    assert 16 <= waits[2] <= 48, "third failure in a row, nothing understood: 8 s twice doubled, and some chance"
+    assert 32 <= waits[3] <= 96
+
+
+def test_credentials_are_sent_and_appear_nowhere(target: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with serve(Fault.E500, Fault.SHORT_BODY) as server:
+        url = server.url.replace("//", "//reader:s%40cret@")
+        options: dict[str, Any] = {"label": "the archive", "remedy": "check", "patience": QUICK}
+        with pytest.raises(RagcunError) as wrong:
+            fetch(f"{url}/b.zip?token=s3cret", target, **options)
+        fetch(f"{url}/a.zip", target, md5=MD5, **options)
+        assert {seen.headers["Authorization"] for seen in server.log} == {"Basic cmVhZGVyOnNAY3JldA=="}
+    with pytest.raises(RagcunError) as gone:
+        fetch(f"{url}/c.zip", target.with_name("c.zip"), **options)
+    texts = [caplog.text, str(wrong.value), str(gone.value), *(path.name for path in target.parent.iterdir())]
+    assert "127.0.0.1" in texts[0], "else nothing was logged"
+    # urllib3 itself logs what it asks for, with the query, below the level that anyone sees.
+    texts[0] = "\n".join(r.getMessage() for r in caplog.records if r.name.startswith("ragcun"))
+    assert not [text for text in texts if "cret" in text or "reader" in text]
+
+
+def test_no_network_a_wrong_address_and_a_strange_certificate_are_told_apart(target: Path, tmp_path: Path) -> None:
+    with serve() as server:
+        pass
+    with pytest.raises(RagcunError, match=r"no network, or no server at 127\.0\.0\.1:\d+, 3 times in a row; run again"):
+        get(server, target)
+    with pytest.raises(RagcunError, match=r"it cannot be asked for \(.*\); check data\.beir_url"):
+        fetch("htp://nowhere/a.zip", target, label="the archive", remedy="check data.beir_url")
+    with (
+        serve(tls=self_signed(tmp_path)) as server,
+        pytest.raises(
+            RagcunError, match=r"the certificate of 127\.0\.0\.1:\d+ is not trusted; check .*REQUESTS_CA_BUNDLE"
+        ),
+    ):
+        get(server, target)
+
+
+def self_signed(folder: Path) -> ssl.SSLContext:
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1", "-days", "1"]
+    subprocess.run([*command, "-keyout", folder / "key", "-out", folder / "pem"], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "pem", folder / "key")
+    return context
+
+
+def test_a_full_disk_is_named(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target.parent.mkdir()
+    # Writing to this device fails as on a full disk.
+    target.with_name("a.zip.partial").symlink_to("/dev/full")
+    monkeypatch.setattr(Path, "unlink", lambda *args, **options: None)
+    message = rf"{target.parent}: No space left on device; make space there, or .*RAGCUN_CACHE"
+    with serve() as server, pytest.raises(RagcunError, match=message):
+        get(server, target)
+    assert not target.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RagcunError, match=r"file/sub: .*; mend this, or name another folder in RAGCUN_CACHE"):
+        fetch("http://127.0.0.1:9/a", tmp_path / "file" / "sub" / "a", label="the archive", remedy="check")
+
+
+def test_downloads_lie_in_the_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RAGCUN_CACHE", str(tmp_path))
+    assert downloads_folder() == tmp_path / "downloads"
+
+
+SCRIPT = f"""
+import sys
+from pathlib import Path
+from ragcun.download import fetch
+from ragcun.transfer import Patience
+fetch(sys.argv[1], Path(sys.argv[2]), label="it", remedy="check", md5="{MD5}", patience=Patience(first_wait=0.01))
+"""
+
+
+def start(server: HttpServer, target: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", SCRIPT, f"{server.url}/a.zip", str(target)])
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "in vain"
+        time.sleep(0.005)
+
+
+def test_a_killed_download_never_looks_complete_and_the_next_one_asks_for_the_rest(target: Path) -> None:
+    partial = target.with_name("a.zip.partial")
+    with serve(Fault.SLOW_BODY, slow=20) as server:
+        process = start(server, target)
+        wait_until(lambda: partial.exists() and partial.stat().st_size > 0)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        arrived = partial.stat().st_size
+        assert 0 < arrived < len(BODY)
+        assert not target.exists()
+        assert BODY.startswith(partial.read_bytes())
+        assert start(server, target).wait() == 0
+        assert ranges(server) == [None, f"bytes={arrived}-"]
+        assert server.log[1].status == 206
+    assert target.read_bytes() == BODY
+    assert only_file(target)
+
+
+def test_a_download_killed_before_its_last_step_needs_no_network(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with serve() as server, monkeypatch.context() as patch:
+        patch.setattr("ragcun.transfer.Part.publish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            get(server, target)
+    assert not target.exists()
+    get(server, target)
+    assert len(server.log) == 1
+    assert target.read_bytes() == BODY
+
+
+@pytest.mark.parametrize(
+    "note", ["", "[]", "{}", '{"url": "http://elsewhere/a.zip", "validator": "1", "bytes": 300000}']
+)
+def test_a_part_of_what_is_not_known_is_dropped(target: Path, note: str) -> None:
+    target.parent.mkdir()
+    target.with_name("a.zip.partial").write_bytes(b"other bytes")
+    target.with_name("a.zip.partial.json").write_text(note)
+    with serve() as server:
+        get(server, target)
+        assert ranges(server) == [None]
+    assert target.read_bytes() == BODY
+
+
+def test_two_processes_that_want_one_file_ask_for_it_once(target: Path) -> None:
+    with serve(Fault.SLOW_BODY, slow=1) as server:
+        processes = [start(server, target) for _ in range(3)]
+        assert [process.wait() for process in processes] == [0, 0, 0]
+        assert len(server.log) == 1
+    assert target.read_bytes() == BODY
+
+
+def test_a_waiting_process_takes_over_from_one_that_is_killed(target: Path) -> None:
+    partial = target.with_name("a.zip.partial")
+    with serve(Fault.SLOW_BODY, slow=20) as server:
+        first = start(server, target)
+        wait_until(lambda: partial.exists() and partial.stat().st_size > 0)
+        second = start(server, target)
+        time.sleep(0.5)
+        first.kill()
+        first.wait()
+        assert second.wait() == 0
+        assert len(server.log) == 2
+        assert server.log[1].status == 206
+    assert target.read_bytes() == BODY
+
+
+class Watch:
+    """While the block lasts: the target is absent, or whole."""
+
+    def __init__(self, target: Path, body: bytes) -> None:
+        self.target, self.body = target, body
+        self.wrong = 0
+        self._end = threading.Event()
+
+    def __enter__(self) -> "Watch":
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._end.wait(0.001):
+            self.wrong += self.target.exists() and self.target.read_bytes() != self.body
+
+
+def faults_of_a_run(rng: random.Random) -> Iterator[Fault | None]:
+    """A fifth of the runs is hopeless, a third breaks off again and again, the others meet a bit of everything."""
+    kind = rng.random()
+    if kind < 0.1:
+        return iter([rng.choice((Fault.E503, Fault.RESET, Fault.E429))] * 1000)
+    if kind < 0.2:
+        return iter([Fault.FLIPPED_BYTE] * 1000)
+    if kind < 0.5:
+        breaks = (Fault.SHORT_BODY, Fault.SHORT_BODY, Fault.STALLED_BODY, Fault.RESET, Fault.E502)
+        return random_faults(rng, share=0.8, kinds=breaks)
+    return random_faults(rng, share=rng.choice((0.0, 0.5, 0.8)))
+
+
+def refusal_of(server: HttpServer, target: Path, md5: str) -> str | None:
+    patience = Patience(attempts=4, first_wait=0.001, longest_wait=0.01, connect=1, silence=0.3)
+    try:
+        get(server, target, md5=md5, patience=patience)
+    except RagcunError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.slow
+def test_two_hundred_random_downloads_end_complete_and_verified_or_in_a_clear_error(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    ends: Counter[str] = Counter()
+    met: Counter[Fault] = Counter()
+    for number in range(200):
+        # One for each: a machine so busy that a wait runs out changes this run, and no other.
+        rng = random.Random(number)
+        body = rng.randbytes(rng.choice((0, 1, 1000, 100_000, 3_000_000)) + rng.randrange(1000))
+        md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()
+        target = tmp_path / str(number) / "a.zip"
+        routes = {"/a.zip": Response(body, headers={"ETag": ""} if rng.random() < 0.2 else {})}
+        with (
+            HttpServer(routes, faults=faults_of_a_run(rng), retry_after="0", stall=0.6, slow=0.05) as server,
+            Watch(target, body) as watch,
+        ):
+            refusal = refusal_of(server, target, md5)
+            ends["completed" if refusal is None else "refused"] += 1
+            if refusal is not None:
+                assert re.search("in a row; run again|is not the one that was published", refusal)
+                assert not target.exists()
+                server.mend()
+                assert refusal_of(server, target, md5) is None, "what is left behind is in nobody's way"
+            assert target.read_bytes() == body
+            assert only_file(target)
+            ends["completed after the server was mended"] += refusal is not None
+            ends["resumed"] += any(seen.status == 206 for seen in server.log)
+            met.update(server.met)
+        assert watch.wrong == 0, "a wrong or partial file had the name"
+    assert set(met) == set(Fault)
+    assert ends["completed"] >= 100
+    assert ends["refused"] >= 20
+    assert ends["resumed"] >= 20
+    counts = {**ends, **{fault.name: met[fault] for fault in Fault}}
+    logging.getLogger(__name__).info("200 downloads: %s", counts)
+    record_property("downloads", counts)

@@ -1,0 +1,78 @@
+"""The user's own files are linked, so that what DVC hashes is what they hold; anything else is a note."""
+
+from pathlib import Path
+
+import pytest
+
+from ragcun.errors import RagcunError
+from ragcun.own_files import link_benchmark, link_file, link_model, own_model, own_path
+from tests.sources.conftest import files_of, write_files
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        ("vital-descriptions", None),
+        ("msmarco", None),
+        ("pairs.jsonl", "pairs.jsonl"),
+        ("../my/pairs", "../my/pairs"),
+        ("/my/pairs.csv", "/my/pairs.csv"),
+        ("~/pairs", "HOME/pairs"),
+    ],
+)
+def test_a_name_has_neither_dot_nor_slash_and_a_path_has(
+    value: str, path: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "HOME")
+    assert own_path(value) == (None if path is None else Path(path))
+
+
+def test_a_model_is_a_folder_that_exists_or_looks_like_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "maker" / "here").mkdir(parents=True)
+    assert own_model("maker/model") is None
+    assert own_model("pypi:x") is None
+    assert own_model("maker/here") == Path("maker/here")
+    assert own_model("./nowhere") == Path("./nowhere")
+
+
+def test_links_lead_to_the_content_and_follow_its_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    outside = tmp_path / "mine.csv"
+    inside = tmp_path / "project" / "own" / "mine.csv"
+    inside.parent.mkdir()
+    for file in (outside, inside):
+        file.write_text("one")
+        link_file(file, Path("data/own/pairs"), key="data.pairs")
+        link = Path("data/own/pairs/mine.csv")
+        assert [path.name for path in link.parent.iterdir()] == ["mine.csv"]
+        file.write_text("two")
+        assert link.is_symlink()
+        assert link.read_text() == "two"
+        # Only what lies in the project can be found from a clone of it.
+        assert link.readlink().is_absolute() == (file == outside)
+
+
+def test_a_benchmarks_and_a_models_files_are_linked_each(tmp_path: Path) -> None:
+    benchmark = {"corpus.jsonl": b"c", "queries.jsonl": b"q", "qrels/test.tsv": b"t", "qrels/dev.tsv": b"d"}
+    write_files(tmp_path / "bench", {**benchmark, "notes/private.txt": b"n"})
+    link_benchmark(tmp_path / "bench", tmp_path / "out", key="data.local.mine")
+    assert files_of(tmp_path / "out") == benchmark
+    model = {"modules.json": b"[]", "1_Pooling/config.json": b"{}"}
+    link_model(write_files(tmp_path / "model", model), tmp_path / "out")
+    assert files_of(tmp_path / "out") == model
+
+
+def test_without_a_file_of_the_users_a_note_lies_there(tmp_path: Path) -> None:
+    link_file(None, tmp_path / "a", key="data.pairs")
+    link_model(None, tmp_path / "b")
+    link_benchmark(None, tmp_path / "c", key="data.validation")
+    for folder, key in (("a", "data.pairs"), ("b", "base_model"), ("c", "data.validation")):
+        assert (tmp_path / folder / "none.txt").read_text() == f"{key} names no file of yours\n"
+
+
+def test_a_missing_file_is_named_with_its_key(tmp_path: Path) -> None:
+    with pytest.raises(RagcunError, match=r"data\.pairs names the file .*nowhere\.csv, which does not exist; correct"):
+        link_file(tmp_path / "nowhere.csv", tmp_path / "out", key="data.pairs")
+    assert not (tmp_path / "out").exists()
