@@ -27,6 +27,29 @@ EVALUATIONS = {f"evaluate@{model}-tiny" for model in DENSE}
 STARTS = TRAININGS | {"pretrain"} | {f"control@{name}" for name in CONTROLS}
 
 
+# Params of trainings of a few steps.
+SMALL_RUNS: dict[str, Any] = {
+    "data__mined_negatives": 2,
+    "finetune__shared__batch_size": 16,
+    "finetune__shared__epochs": 2,
+    "finetune__shared__store_negatives": 8,
+    "finetune__shared__negatives": 1,
+    "finetune__shared__isotropy_weight": 0.1,
+    "finetune__shared__isotropy_directions": 8,
+    "finetune__shared__evaluations": 2,
+    "finetune__live__max_pairs": 20,
+    "finetune__live__batch_size": 8,
+    "finetune__live__max_length": 16,
+    "finetune__live__dev_passages": 30,
+    "pretrain__num_pairs": 40,
+    "pretrain__batch_size": 8,
+    "pretrain__epochs": 1,
+    "pretrain__store_negatives": 4,
+    "pretrain__evaluations": 2,
+    "evaluate__permutations": 100,
+}
+
+
 def consequences(*strategies: str) -> set[str]:
     """The stages after these strategies' trainings, and those."""
     stages = {stage for name in strategies for stage in (f"finetune@{name}", f"evaluate@{name}-tiny")}
@@ -99,6 +122,10 @@ class Project:
         self.run("git", "checkout", "--quiet", ".")
         self.run("git", "clean", "--quiet", "-fd")
 
+    def commit(self, message: str) -> None:
+        self.run("git", "add", ".")
+        self.run("git", "commit", "--quiet", "-m", message)
+
     def metric(self, model: str, benchmark: str = "tiny") -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.folder / "metrics" / model / f"{benchmark}.json").read_text())
         return found
@@ -120,6 +147,24 @@ def copy_of_first_run(shared: Path, folder: Path) -> Project:
 
 def first_run(folder: Path) -> None:
     """Copy the project, give it tiny params, run it and commit."""
+    project = copied(folder)
+    shutil.copy(tiny_source.__file__, folder / "ragcun/sources/tiny.py")
+    project.edit("ragcun/sources/__init__.py", register_tiny)
+    project.params(
+        **SMALL_RUNS,
+        base_model=str(save_tiny_base(folder.parent / "base")),
+        data__passages="tiny",
+        data__pairs="tiny",
+        data__benchmarks=["tiny"],
+    )
+    project.commit("start")
+    audit = {"PYTHONPATH": str(ROOT / "tests/audit"), "OPENED_FILES": str(folder.parent / OPENED)}
+    project.run("dvc", "repro", environment=audit)
+    project.commit("first results")
+
+
+def copied(folder: Path) -> Project:
+    """A copy of the project as it lies here, without results, in a git repository with no commit yet."""
     files = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -128,44 +173,12 @@ def first_run(folder: Path) -> None:
         check=True,
     )
     for name in filter(None, files.stdout.split("\0")):
-        if (ROOT / name).is_file() and not name.startswith(("metrics/", "dvc.lock")):
+        if (ROOT / name).is_file() and not name.startswith(("metrics/", "data/own/", "dvc.lock")):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     project = Project(folder)
-    shutil.copy(tiny_source.__file__, folder / "ragcun/sources/tiny.py")
-    project.edit("ragcun/sources/__init__.py", register_tiny)
-    base = save_tiny_base(folder.parent / "base")
-    project.params(
-        base_model=str(base),
-        data__passages="tiny",
-        data__pairs="tiny",
-        data__benchmarks=["tiny"],
-        data__mined_negatives=2,
-        finetune__shared__batch_size=16,
-        finetune__shared__epochs=2,
-        finetune__shared__store_negatives=8,
-        finetune__shared__negatives=1,
-        finetune__shared__isotropy_weight=0.1,
-        finetune__shared__isotropy_directions=8,
-        finetune__shared__evaluations=2,
-        finetune__live__max_pairs=20,
-        finetune__live__batch_size=8,
-        finetune__live__max_length=16,
-        finetune__live__dev_passages=30,
-        pretrain__num_pairs=40,
-        pretrain__batch_size=8,
-        pretrain__epochs=1,
-        pretrain__store_negatives=4,
-        pretrain__evaluations=2,
-        evaluate__permutations=100,
-    )
     project.run("git", "init", "--quiet")
-    project.run("git", "add", ".")
-    project.run("git", "commit", "--quiet", "-m", "start")
-    audit = {"PYTHONPATH": str(ROOT / "tests/audit"), "OPENED_FILES": str(folder.parent / OPENED)}
-    project.run("dvc", "repro", environment=audit)
-    project.run("git", "add", ".")
-    project.run("git", "commit", "--quiet", "-m", "first results")
+    return project
 
 
 def register_tiny(registry: str) -> str:

@@ -22,10 +22,12 @@ from ragcun.sources.beir_registry import REGISTRY
 from ragcun.sources.fanoutqa import FanOutQA
 from ragcun.sources.hub import HubModel
 from ragcun.sources.local import LocalBenchmark, LocalModel
+from ragcun.sources.msmarco import MsMarco
 from ragcun.sources.own_pairs import OwnPairs
 from ragcun.sources.own_passages import OwnPassages
 from ragcun.sources.pypi import PypiModel
 from ragcun.sources.vital import VitalArticles
+from ragcun.sources.wikipedia import Wikipedia
 
 
 class PassageSource(Protocol):
@@ -67,8 +69,14 @@ def _beir(name: str, data: Data) -> BenchmarkSource:
 
 
 # A source is made from the section `data` of the params.
-_PASSAGES: dict[str, Callable[[Data], PassageSource]] = {"vital": lambda data: VitalArticles()}
-_PAIRS: dict[str, Callable[[Data], PairSource]] = {"vital-descriptions": lambda data: VitalArticles()}
+_PASSAGES: dict[str, Callable[[Data], PassageSource]] = {
+    "vital": lambda data: VitalArticles(),
+    "wikipedia": lambda data: Wikipedia(data.wikipedia, data.seed),
+}
+_PAIRS: dict[str, Callable[[Data], PairSource]] = {
+    "vital-descriptions": lambda data: VitalArticles(),
+    "msmarco": lambda data: MsMarco(data.msmarco, data.seed),
+}
 _BENCHMARKS: dict[str, Callable[[Data], BenchmarkSource]] = {
     "vital-descriptions": lambda data: VitalArticles(),
     "fanoutqa": lambda data: FanOutQA(),

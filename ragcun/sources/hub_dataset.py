@@ -82,7 +82,7 @@ class HubDataset:
     def _read(self, shard: HubFile, report: SourceReport, seed: int | None) -> Iterator[dict[str, Any]]:
         path = self.repo.fetch(shard)
         try:
-            with pq.ParquetFile(path) as parquet:
+            with pq.ParquetFile(path, pre_buffer=False) as parquet:
                 self._check_schema(parquet.schema_arrow, shard)
                 groups = list(range(parquet.num_row_groups))
                 if seed is not None:

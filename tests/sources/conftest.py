@@ -37,6 +37,13 @@ UNWANTED_FILES = {
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests of this folder are of the marker `sources`; the hook is given those of other folders too."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.sources)
+
+
 @pytest.fixture
 def wheelhouse(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that is all pip sees: no index, no configuration of this machine."""

@@ -1,0 +1,160 @@
+"""The whole chain on every full-scale source, by `dvc exp run`, against servers on loopback."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from tests.project import DENSE, SMALL_RUNS, Project, copied, ran
+from tests.servers.beir import beir_routes
+from tests.servers.http import HttpServer
+from tests.servers.hub import (
+    TOKEN_WITH_ACCESS,
+    HubServer,
+    Repo,
+    article,
+    hub_environment,
+    ms_marco_files,
+    ms_marco_row,
+    wikipedia_files,
+)
+from tests.tiny import SUBJECTS, save_tiny_base
+
+pytestmark = pytest.mark.sources
+COMMIT_BASE = "maker/tiny"
+
+
+def ms_marco() -> dict[str, bytes]:
+    """60 train and 30 validation queries; every third has no selected passage, and a validation answer is leaked into train."""
+    rows = [ms_marco_row(number, selected=() if number % 3 == 0 else (1,)) for number in range(90)]
+    leaked = rows[61]["passages"]["passage_text"][1]
+    rows[2]["passages"]["passage_text"][1] = leaked
+    return ms_marco_files(rows[:60], rows[60:])
+
+
+def wikipedia() -> dict[str, bytes]:
+    """40 articles of eight sentences."""
+    return wikipedia_files(
+        [
+            article(
+                number, " ".join(f"The {word} of {number} is old and large{i}." for i, word in enumerate(words * 2))
+            )
+            for number, words in ((number, SUBJECTS[number % 6].split()[:4]) for number in range(40))
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
+    base = save_tiny_base(tmp_path_factory.mktemp("hub") / "tiny")
+    model = {path.relative_to(base).as_posix(): path.read_bytes() for path in base.rglob("*") if path.is_file()}
+    repos = [
+        Repo("model", COMMIT_BASE, {**model, "pytorch_model.bin": b"pickle"}, licence="apache-2.0", gated=True),
+        Repo("dataset", "microsoft/ms_marco", ms_marco()),
+        Repo("dataset", "wikimedia/wikipedia", wikipedia(), licence=["cc-by-sa-3.0", "gfdl"]),
+    ]
+    with HubServer(repos) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def mirror() -> Iterator[HttpServer]:
+    with HttpServer(beir_routes()) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def run(hub: HubServer, mirror: HttpServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
+    """The project after the experiment, and what the experiment printed."""
+    folder = tmp_path_factory.mktemp("chain")
+    project = copied(folder / "copy")
+    project.params(**SMALL_RUNS, finetune__shared__metric_for_best="validation_ndcg@10", data__validation="nfcorpus")
+    project.commit("small runs")
+    variables = hub_environment(hub, folder)
+    del variables["PYTHONPATH"]
+    project.environment |= {**variables, "HF_TOKEN": TOKEN_WITH_ACCESS}
+    settings = {
+        "base_model": f"{COMMIT_BASE}@v1.0",
+        "data.pairs": "msmarco",
+        "data.msmarco.max_train_samples": 30,
+        "data.msmarco.split_ratio": 0.5,
+        "data.passages": "wikipedia",
+        "data.wikipedia.num_passages": 60,
+        "data.wikipedia.min_length": 40,
+        "data.wikipedia.max_length": 120,
+        "data.benchmarks": "[cqadupstack]",
+        "data.beir_url": f"{mirror.url}/beir",
+        "data.beir_published": "false",
+    }
+    options = [word for key, value in settings.items() for word in ("-S", f"{key}={value}")]
+    return project, project.run("dvc", "exp", "run", *options)
+
+
+def read(project: Project, path: str) -> Any:
+    return json.loads((project.folder / path).read_text())
+
+
+def test_every_model_is_compared_on_the_mean_of_the_parts(run: tuple[Project, str]) -> None:
+    project, output = run
+    assert {"download@base_model", "pretrain", "finetune@full_finetune", "compare"} <= ran(output)
+    table = pd.read_csv(project.folder / "metrics/comparison.csv")
+    assert set(table["benchmark"]) == {"cqadupstack"}
+    assert set(table["model"]) == {"bm25", *DENSE}
+    found = project.metric("smart_hybrid", "cqadupstack")
+    assert len(found["parts"]) == 12
+    mean = sum(part["ndcg@10"] for part in found["parts"].values()) / 12
+    assert found["ndcg@10"] == pytest.approx(mean)
+    assert "Leakage" in (project.folder / "metrics/comparison.md").read_text()
+
+
+def test_each_source_reports_what_it_took(run: tuple[Project, str], hub: HubServer) -> None:
+    project, _ = run
+    pairs, passages = read(project, "data/raw/pairs/report.json"), read(project, "data/raw/passages/report.json")
+    assert pairs["dropped"]["queries without a selected passage"] > 0
+    assert "microsoft/ms_marco v2.1 at " in pairs["revision"]
+    assert passages["kept"] == 60
+    base = read(project, "models/base/hub.json")
+    assert (base["name"], base["revision"], base["licence"]) == (COMMIT_BASE, "v1.0", "apache-2.0")
+    assert len(base["commit"]) == 40
+    assert read(project, "data/validation/report.json")["source"] == "BEIR nfcorpus"
+    assert read(project, "data/benchmarks/cqadupstack/gis/report.json")["documents"] == 9
+
+
+def test_what_the_pairs_own_test_asks_for_is_found_and_removed(run: tuple[Project, str]) -> None:
+    project, _ = run
+    report = read(project, "data/pairs/finetune/report.json")
+    assert report["train_pairs"]["removed_document_held_out"] + report["train_pairs"]["kept"] == 30
+    assert report["dev_pairs"]["kept"] > 0
+    assert report["test"]["queries"] > 0
+
+
+def test_the_validation_benchmark_chooses_the_checkpoint(run: tuple[Project, str]) -> None:
+    project, _ = run
+    curve = pd.read_csv(project.folder / "metrics/curves/smart_hybrid.tsv", sep="\t")
+    assert "validation_ndcg@10" in curve
+
+
+def test_nothing_is_left_to_do_and_nothing_was_taken_from_elsewhere(run: tuple[Project, str], hub: HubServer) -> None:
+    project, _ = run
+    asked = len(hub.log)
+    assert not ran(project.run("dvc", "repro"))
+    assert len(hub.log) == asked
+    assert not hub.asked_for("pytorch_model.bin")
+
+
+def test_the_token_is_in_no_file_and_in_nothing_that_was_printed(run: tuple[Project, str], tmp_path: Path) -> None:
+    project, output = run
+    assert TOKEN_WITH_ACCESS not in output
+    holding = [
+        path
+        for path in project.folder.parent.rglob("*")
+        if path.is_file()
+        and not path.is_symlink()
+        and TOKEN_WITH_ACCESS.encode() in path.read_bytes()
+        # The tests' own copy of it.
+        and "tests" not in path.relative_to(project.folder.parent).parts
+    ]
+    assert not holding
