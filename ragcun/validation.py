@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ragcun.benchmark import Benchmark, read_benchmark
+from ragcun.benchmark import Benchmark, read_benchmark, read_parts
 from ragcun.errors import RagcunError
 
 SPLIT = "dev"
@@ -38,10 +38,12 @@ def read_validation(folder: Path, first_id: int) -> Validation | None:
     """What `download@validation` wrote; None where data.validation names nothing.
 
     Raises:
-        RagcunError: the benchmark has no dev split.
+        RagcunError: the benchmark has no dev split, or several parts.
     """
-    if not (folder / "corpus.jsonl").is_file():
+    if (folder / "none.txt").is_file():
         return None
+    if list(read_parts(folder)) != [""]:
+        raise RagcunError("data.validation names a benchmark of several parts: name one without, or null")
     return validation_of(read_benchmark(folder), first_id)
 
 

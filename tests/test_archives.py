@@ -13,6 +13,8 @@ from ragcun import archives
 from ragcun.archives import extract_zip
 from ragcun.errors import RagcunError
 
+pytestmark = pytest.mark.sources
+
 FILES = {"corpus.jsonl": b"a corpus\n" * 1000, "qrels/test.tsv": b"q\td\t1\n", "empty": b""}
 
 

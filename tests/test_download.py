@@ -312,6 +312,8 @@ import sys
 from pathlib import Path
 from ragcun.download import fetch
 from ragcun.transfer import Patience
+
+pytestmark = pytest.mark.sources
 fetch(sys.argv[1], Path(sys.argv[2]), label="it", remedy="check", md5="{MD5}", patience=Patience(first_wait=0.01))
 """
 

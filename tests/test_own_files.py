@@ -8,6 +8,8 @@ from ragcun.errors import RagcunError
 from ragcun.own_files import link_benchmark, link_file, link_model, own_model, own_path
 from tests.sources.conftest import files_of, write_files
 
+pytestmark = pytest.mark.sources
+
 
 @pytest.mark.parametrize(
     ("value", "path"),

@@ -9,6 +9,8 @@ import requests
 
 from tests.servers.http import Fault, HttpServer, Request, Response, random_faults
 
+pytestmark = pytest.mark.sources
+
 BODY = bytes(range(200))
 
 
