@@ -1,8 +1,10 @@
 """Raw records come back as they went in, stream in row groups, and carry no empty text."""
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -81,3 +83,17 @@ def test_a_source_with_nothing_in_it_is_an_error_and_nothing_is_written(tmp_path
 def test_missing_raw_data_say_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(RagcunError, match="run `dvc repro download@pairs`"):
         list(raw.read_pairs(tmp_path))
+
+
+def test_reading_holds_a_part_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(raw, "_ROW_GROUP", 50)
+    monkeypatch.setattr(raw, "_BATCH", 50)
+    # Texts that do not compress, 20 MB of them.
+    texts = (random.Random(number).randbytes(10_000).hex() for number in range(1000))
+    raw.write_pairs((Pair("train", "q", text) for text in texts), tmp_path, SourceReport("test"))
+    size = (tmp_path / "pairs.parquet").stat().st_size
+    before, held = pa.total_allocated_bytes(), 0
+    for _ in raw.read_pairs(tmp_path):
+        held = max(held, pa.total_allocated_bytes() - before)
+    assert size > 10**7
+    assert 0 < held < size / 3
