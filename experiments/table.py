@@ -1,9 +1,10 @@
 """The experiments of this folder's scripts as a Markdown table, from what dvc recorded of them.
 
-Usage: python experiments/table.py PREFIX MODEL... [--split dev|test]
+Usage: python experiments/table.py PREFIX MODEL... [--split dev|test] [--baseline NAME]
 
 For the commit (`defaults`) and every experiment named PREFIX-…: NDCG@10 of each model on each benchmark, their mean, and
-the corpus' IsoScore, best mean first. A model that an experiment did not change has no row in it. Defaults are chosen by
+the corpus' IsoScore, best mean first. A model that an experiment did not change has no row in it. Where an experiment is
+the baseline of the others, on other data than the commit's, the commit has no row. Defaults are chosen by
 dev, which is what it prints unless told; an ablation that chooses nothing reports test.
 """
 
@@ -18,15 +19,20 @@ def main() -> None:
     parser.add_argument("prefix")
     parser.add_argument("models", nargs="+")
     parser.add_argument("--split", choices=["dev", "test"], default="dev")
+    parser.add_argument("--baseline", default="defaults")
     arguments = parser.parse_args()
     rows = []
     found = experiments(arguments.prefix)
-    committed = found["defaults"]["data"]["metrics"]
+    if arguments.baseline not in found:
+        raise SystemExit(f"error: there is no experiment {arguments.prefix}-{arguments.baseline}: see `dvc exp show`")
+    if arguments.baseline != "defaults":
+        del found["defaults"]
+    committed = found[arguments.baseline]["data"]["metrics"]
     for name, revision in found.items():
         for model in arguments.models:
             metrics = revision["data"]["metrics"]
             figures = measured(metrics, model, arguments.split)
-            if figures and (name == "defaults" or files(metrics, model) != files(committed, model)):
+            if figures and (name == arguments.baseline or files(metrics, model) != files(committed, model)):
                 rows.append({"experiment": name, "model": model, **figures})
     rows.sort(key=lambda row: (arguments.models.index(row["model"]), -float(row["mean"])))
     header = list(dict.fromkeys(column for row in rows for column in row))
