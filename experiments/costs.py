@@ -223,6 +223,7 @@ class Estimate:
                 0
             ],
             "DVC's cache, the outputs of all experiments": sum(outputs),
+            "downloads, kept outside the outputs": 1e9 * sum(cost.number for cost in self._downloads().values()),
             "row cache before it is cut to RAGCUN_CACHE_GB": encoded * self.base["row_cache_bytes_a_text"],
             # The last two and the best; a checkpoint has Adam's two moments too.
             "checkpoints of a base that trains": 7 * self._model_bytes,
