@@ -26,7 +26,7 @@ settings=(
     data.passages=wikipedia
     # One for each pair of the pretraining.
     data.wikipedia.num_passages=1000000
-    # BM25's index of all passages would take some 15 GB. MS MARCO's own hard negatives are in the store in any case.
+    # BM25's index of all passages would take some 15 GB, and MS MARCO brings hard negatives of its own.
     data.mined_negatives=0
     "data.benchmarks=[scifact,nfcorpus,arguana,fiqa,trec-covid]"
 
@@ -46,6 +46,7 @@ settings=(
     # With more data, larger batches and more of the store as negatives; both are cheap on stored vectors.
     finetune.shared.batch_size=1024
     finetune.shared.store_negatives=16384
+    finetune.shared.negatives=4
     # All 5,600 dev queries; of the six million passages as many as every process can hold while it ranks.
     ++finetune.shared.dev_passages=500000
 
@@ -53,8 +54,9 @@ settings=(
     finetune.live.max_pairs=null
     finetune.live.epochs=3
     finetune.live.max_length=null
-    # In-batch negatives are all it has, so the batch is large; caching lets it fit any GPU, for a third more work.
+    # It has no store: the batch's negatives and one hard one for each query, so the batch is large; caching lets it fit any GPU, for a third more work.
     finetune.live.batch_size=1024
+    finetune.live.negatives=1
     finetune.live.forward_size=64
     finetune.live.cache_gradients=true
     # Every evaluation encodes its passages anew, on every process: enough of them to tell checkpoints apart, no more.

@@ -246,14 +246,18 @@ class Params(_Section):
     tracking: Tracking
 
     @model_validator(mode="after")
-    def _negatives_were_mined(self) -> "Params":
+    def _negatives_are_there(self) -> "Params":
+        # Those a pair comes with count too; a file of one's own may have any number of them.
+        given = {"vital-descriptions": 0, "msmarco": self.data.msmarco.max_negatives}.get(self.data.pairs)
+        if given is None:
+            return self
         mined = self.data.mined_negatives
         for name in ("shared", "live"):
             wanted = getattr(self.finetune, name).negatives
-            if wanted > mined:
+            if wanted > mined + given:
                 raise ValueError(
-                    f"finetune.{name}.negatives is {wanted}, but data.mined_negatives is {mined}: "
-                    "raise the second or lower the first"
+                    f"finetune.{name}.negatives is {wanted}, but data.mined_negatives is {mined}"
+                    f"{f' and data.msmarco.max_negatives {given}' if given else ''}: raise the second or lower the first"
                 )
         return self
 
