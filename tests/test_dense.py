@@ -56,7 +56,7 @@ def plain_search(model: Path, benchmark: Benchmark, similarity: Similarity) -> R
     """Every document's score for every query, from the model alone."""
     encoder = SentenceTransformer(str(model), device="cpu")
     queries = encoder.encode_query(list(benchmark.all_queries.values())).astype(np.float64)
-    corpus = encoder.encode_document(benchmark.doc_texts).astype(np.float64)
+    corpus = encoder.encode_document(list(benchmark.doc_texts)).astype(np.float64)
     if similarity == "cosine":
         queries /= np.linalg.norm(queries, axis=1, keepdims=True)
         corpus /= np.linalg.norm(corpus, axis=1, keepdims=True)
@@ -194,7 +194,7 @@ def test_isotropy_is_of_the_corpus_under_the_model(tiny_base: Path, tmp_path: Pa
     store(tmp_path / "store", tiny_base, benchmark)
     model = save_model(tmp_path / "model", tiny_base, "euclidean")
     shape = evaluate(model, benchmark, tmp_path / "store").isotropy
-    corpus = SentenceTransformer(str(model), device="cpu").encode_document(benchmark.doc_texts)
+    corpus = SentenceTransformer(str(model), device="cpu").encode_document(list(benchmark.doc_texts))
     assert shape is not None
     assert shape.keys() == {"isoscore", "mean_cosine", "effective_rank", "hubness"}
     expected = isotropy(corpus) | {"hubness": hubness(corpus, similarity="euclidean")}

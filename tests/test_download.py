@@ -23,6 +23,8 @@ from ragcun.errors import RagcunError
 from ragcun.transfer import Patience
 from tests.servers.http import Fault, HttpServer, Request, Response, random_faults
 
+pytestmark = pytest.mark.sources
+
 BODY = random.Random(0).randbytes(300_000)
 MD5 = hashlib.md5(BODY, usedforsecurity=False).hexdigest()
 QUICK = Patience(attempts=3, first_wait=0.001, longest_wait=0.05, connect=2, silence=0.3)
@@ -312,8 +314,6 @@ import sys
 from pathlib import Path
 from ragcun.download import fetch
 from ragcun.transfer import Patience
-
-pytestmark = pytest.mark.sources
 fetch(sys.argv[1], Path(sys.argv[2]), label="it", remedy="check", md5="{MD5}", patience=Patience(first_wait=0.01))
 """
 

@@ -48,11 +48,12 @@ def test_the_content_of_a_file_of_pairs(fresh: Project, tmp_path: Path) -> None:
 
 def test_the_content_of_a_file_of_passages(fresh: Project, tmp_path: Path) -> None:
     mine = tmp_path / "mine.txt"
-    mine.write_text("first passage of mine\nsecond passage of mine\n")
+    passages = [f"passage {number} of mine says something" for number in range(40)]
+    mine.write_text("\n".join([*passages, "second passage of mine"]))
     fresh.params(data__passages=str(mine))
     fetched = {"own_files@passages", "download@passages"}
     assert fetched < ran(fresh.run("dvc", "repro", *UP_TO))
-    mine.write_text("first passage of mine\nthird passage of mine\n")
+    mine.write_text("\n".join([*passages, "third passage of mine"]))
     assert fetched < ran(fresh.run("dvc", "repro", *UP_TO))
     assert "third passage of mine" in texts_of(fresh)
     assert "second passage of mine" not in texts_of(fresh)

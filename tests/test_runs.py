@@ -247,7 +247,7 @@ def test_a_benchmark_can_choose_the_checkpoint(
     curve = pd.read_csv(tmp_path / "curve.tsv", sep="\t")
     base = load_base(str(tiny_base), device="cpu")
     queries = base.encode_query(list(benchmark.queries["dev"].values()))
-    scores = base.similarity(queries, base.encode_document(benchmark.doc_texts)).numpy()
+    scores = base.similarity(queries, base.encode_document(list(benchmark.doc_texts))).numpy()
     found = {
         query: dict(zip(benchmark.doc_ids, map(float, row), strict=True))
         for query, row in zip(benchmark.queries["dev"], scores, strict=True)
