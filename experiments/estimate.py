@@ -22,9 +22,10 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 import yaml  # noqa: E402
+from pydantic import ValidationError  # noqa: E402
 
 from experiments.costs import Cost, Estimate, count  # noqa: E402
-from ragcun.params import Params  # noqa: E402
+from ragcun.params import Params, describe  # noqa: E402
 
 RATES = ROOT / "experiments/rates.json"
 
@@ -113,19 +114,30 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
-def overridden(settings: Iterable[str]) -> Params:
+def overridden(settings: Sequence[str]) -> Params:
     """params.yaml with these settings, read as dvc reads them."""
+    from dvc.exceptions import DvcException
     from dvc.utils.hydra import apply_overrides
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "params.yaml")
         path.write_text((ROOT / "params.yaml").read_text())
-        apply_overrides(path, list(settings))
+        try:
+            apply_overrides(path, list(settings))
+        except DvcException as error:
+            raise SystemExit(f"error: {' '.join(settings)}: {error}; give KEY=VALUE, as for dvc exp run -S") from error
         return params_of(path)
 
 
 def params_of(path: Path) -> Params:
-    """Checked, but for the GPUs: an estimate needs none."""
+    """Checked, but for the GPUs: an estimate needs none. A wrong one ends the program with its key and what to do."""
+    try:
+        return _params_of(path)
+    except ValidationError as error:
+        raise SystemExit(f"error: {describe(error)}") from error
+
+
+def _params_of(path: Path) -> Params:
     raw = yaml.safe_load(path.read_text())
     wanted = raw["ddp"]["nproc_per_node"]
     raw["ddp"]["nproc_per_node"] = 1
@@ -139,8 +151,10 @@ def params_of(path: Path) -> Params:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("words", nargs="*", metavar="key=value | BASE")
-    parser.add_argument("--measure", action="store_true")
+    parser.add_argument(
+        "words", nargs="*", metavar="KEY=VALUE | BASE", help="settings to estimate with; with --measure, base models"
+    )
+    parser.add_argument("--measure", action="store_true", help="measure this machine and write the rates")
     add_arguments(parser)
     arguments = parser.parse_args()
     if arguments.measure:
@@ -155,7 +169,7 @@ def main() -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rates", type=Path, default=RATES)
+    parser.add_argument("--rates", type=Path, default=RATES, help="the file of measured rates")
     parser.add_argument("--bandwidth", type=float, default=100, help="of the network, in Mbit/s")
 
 

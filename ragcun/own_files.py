@@ -29,7 +29,8 @@ def own_model(spec: str) -> Path | None:
 def link_file(path: Path | None, folder: Path, *, key: str) -> None:
     """Make `folder` hold a link to a file. Raises RagcunError, naming the params' key, where there is no such file."""
     if path is not None and not path.is_file():
-        raise RagcunError(f"{key} names the file {path}, which does not exist; correct it in params.yaml")
+        what = "is no file" if path.exists() else "does not exist"
+        raise RagcunError(f"{key} names the file {path}, which {what}; correct it in params.yaml")
     _link({} if path is None else {path.name: path}, folder, key)
 
 

@@ -116,7 +116,8 @@ class Data(_Section):
 class Embed(_Section):
     dtype: Dtype
     batch_size: Annotated[int, Field(ge=1)]
-    max_length: Annotated[int, Field(ge=1)] | None
+    # Two of them are the base's own marks of beginning and end.
+    max_length: Annotated[int, Field(ge=3)] | None
 
 
 class Training(_Section):
@@ -162,7 +163,7 @@ class Live(_Section):
     dev_queries: Annotated[int, Field(ge=1)] | None
     dev_passages: Annotated[int, Field(ge=2)] | None
     dtype: Dtype
-    max_length: Annotated[int, Field(ge=1)] | None
+    max_length: Annotated[int, Field(ge=3)] | None
     forward_size: Annotated[int, Field(ge=1)]
     cache_gradients: bool
 
@@ -290,16 +291,27 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        raise RagcunError(f"{path}: {_describe(error)}") from error
+        raise RagcunError(f"{path}: {describe(error)}") from error
 
 
-def _describe(error: ValidationError) -> str:
+# Of keys that have a form, in the place of the pattern.
+_WRITTEN: dict[int | str, str] = {
+    "dump_date": "eight digits, such as 20231101",
+    "language": "Wikipedia's code, such as en",
+    "beir_url": "http://... or https://..., without user and password",
+    "metric_for_best": "dev_ or validation_ and a measure at 10, such as dev_ndcg@10",
+}
+
+
+def describe(error: ValidationError) -> str:
     """One line for each wrong key: where, what, and what to do."""
     lines = []
     for problem in error.errors():
         # A union's branches add their own names behind the key; only mappings' keys are the user's.
         where = ".".join(str(part) for part in problem["loc"] if part not in ("literal['gpu']", "constrained-int"))
         given = "" if problem["type"] in ("missing", "value_error") else f" (given: {problem['input']!r})"
+        if problem["type"] == "string_pattern_mismatch" and problem["loc"][-1] in _WRITTEN:
+            problem = {**problem, "msg": f"write it as {_WRITTEN[problem['loc'][-1]]}"}
         message = {
             "extra_forbidden": "unknown key: correct its name or remove it",
             "missing": "missing: add it",

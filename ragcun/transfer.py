@@ -118,7 +118,9 @@ class Part:
                     fruitless = 0 if self.size > most else fruitless + 1
                     most = max(most, self.size)
                     if fruitless >= self.patience.attempts:
-                        raise self._error(f"{broken}, {fruitless} times in a row", "run again to go on") from broken
+                        raise self._error(
+                            f"{broken}, {fruitless} times in a row", f"run again to go on, or {self.remedy}"
+                        ) from broken
                     self._wait(broken, fruitless)
         return None
 

@@ -223,3 +223,15 @@ def test_the_command_estimates_params_yaml() -> None:
     ).stdout
     assert "50 Mbit/s, assumed" in printed
     assert "| params.yaml | 41 |" in printed
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("data.wikipedia.dump_date=x", r"data\.wikipedia\.dump_date: write it as eight digits, such as 20231101"),
+        ("nokey=3", "nokey=3: .*; give KEY=VALUE"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_to_do(setting: str, words: str) -> None:
+    with pytest.raises(SystemExit, match=words):
+        overridden([setting])

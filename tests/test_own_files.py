@@ -77,4 +77,6 @@ def test_without_a_file_of_the_users_a_note_lies_there(tmp_path: Path) -> None:
 def test_a_missing_file_is_named_with_its_key(tmp_path: Path) -> None:
     with pytest.raises(RagcunError, match=r"data\.pairs names the file .*nowhere\.csv, which does not exist; correct"):
         link_file(tmp_path / "nowhere.csv", tmp_path / "out", key="data.pairs")
+    with pytest.raises(RagcunError, match=r"data\.pairs names the file .*, which is no file; correct"):
+        link_file(tmp_path, tmp_path / "out", key="data.pairs")
     assert not (tmp_path / "out").exists()

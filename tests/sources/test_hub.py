@@ -189,7 +189,11 @@ FAILURES: dict[str, tuple[str, Mapping[str, str], str]] = {
         {},
         "there is no such revision of the model; see http://.*/maker/model/commits/main",
     ),
-    "no name": ("not a name", {}, "that is no name on the hub .*; correct it, or use pypi:NAME or a local folder"),
+    "no name": (
+        "not a name",
+        {},
+        "that is no name on the hub .*; correct it, or use pypi:NAME or the path of a folder",
+    ),
     "no network": (
         "maker/model",
         {"HF_ENDPOINT": "http://127.0.0.1:9"},
