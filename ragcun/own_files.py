@@ -35,17 +35,22 @@ def link_file(path: Path | None, folder: Path, *, key: str) -> None:
 
 
 def link_model(path: Path | None, folder: Path) -> None:
-    """Make `folder` hold links to a model's files; a folder that does not exist is the download's to name."""
-    _link(_files(path, ["**/*"]) if path else {}, folder, "base_model")
+    """Make `folder` hold links to a model's files. Raises RagcunError where there are none."""
+    _link(_files(path, ["**/*"], "base_model") if path else {}, folder, "base_model")
 
 
 def link_benchmark(path: Path | None, folder: Path, *, key: str) -> None:
-    """Make `folder` hold links to the files of a benchmark's folder."""
-    _link(_files(path.expanduser(), _BENCHMARK) if path else {}, folder, key)
+    """Make `folder` hold links to the files of a benchmark's folder. Raises RagcunError where there are none."""
+    _link(_files(path.expanduser(), _BENCHMARK, key) if path else {}, folder, key)
 
 
-def _files(folder: Path, patterns: Iterable[str]) -> dict[str, Path]:
+def _files(folder: Path, patterns: Iterable[str], key: str) -> dict[str, Path]:
+    # A note in the place of what is missing would stay when it comes, and hide each later change of it.
+    if not folder.is_dir():
+        raise RagcunError(f"{key} names the folder {folder}, which does not exist; correct it in params.yaml")
     found = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+    if not found:
+        raise RagcunError(f"{key} names the folder {folder}, which has none of the files it should; correct it")
     return {path.relative_to(folder).as_posix(): path for path in sorted(found)}
 
 

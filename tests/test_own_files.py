@@ -80,3 +80,12 @@ def test_a_missing_file_is_named_with_its_key(tmp_path: Path) -> None:
     with pytest.raises(RagcunError, match=r"data\.pairs names the file .*, which is no file; correct"):
         link_file(tmp_path, tmp_path / "out", key="data.pairs")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_or_empty_folder_is_named_and_leaves_no_note_that_would_hide_it(tmp_path: Path) -> None:
+    for found, words in ((tmp_path / "nowhere", "does not exist"), (tmp_path, "has none of the files it should")):
+        with pytest.raises(RagcunError, match=f"data.local.mine names the folder .*, which {words}"):
+            link_benchmark(found, tmp_path / "out", key="data.local.mine")
+    with pytest.raises(RagcunError, match=r"base_model names the folder .*, which does not exist; correct"):
+        link_model(tmp_path / "nowhere", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
