@@ -4,13 +4,13 @@ Adding a source is a module in this folder whose class satisfies a Protocol belo
 fetches and checks; writing its records where the pipeline expects them is the stages' part.
 """
 
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from ragcun.benchmark import read_parts
 from ragcun.errors import RagcunError
 from ragcun.files import atomic_folder
 from ragcun.own_files import own_model, own_path
@@ -111,9 +111,12 @@ def fetch_benchmark(name: str, data: Data, folder: Path) -> None:
     source = benchmark_source(name, data)
     with atomic_folder(folder) as partial:
         source.fetch(target=partial)
-        for part, benchmark in read_parts(partial).items():
-            counts = ", ".join(f"{len(queries)} {split} queries" for split, queries in benchmark.queries.items())
-            logger.info("%s: %d documents, %s", Path(name, part), len(benchmark.doc_ids), counts)
+        for path in sorted(partial.rglob("report.json")):
+            report = json.loads(path.read_text(encoding="utf-8"))
+            queries = ", ".join(f"{counts['queries']} {split} queries" for split, counts in report["splits"].items())
+            logger.info(
+                "%s: %d documents, %s", Path(name, path.parent.relative_to(partial)), report["documents"], queries
+            )
 
 
 def benchmark_source(name: str, data: Data) -> BenchmarkSource:
