@@ -243,9 +243,10 @@ def shared_array(path: Path, shape: tuple[int, int]) -> Iterator[np.ndarray]:
     """A float32 .npy of this shape that every rank may write its own rows of; whole on every rank after the block."""
     if distributed.is_main():
         np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape).flush()
-        # On a full disk an error here; a write to a page that finds no room would kill the process.
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        # On a full disk an error here; a write to a page that finds no room would kill the process. macOS has no such call.
+        if hasattr(os, "posix_fallocate"):
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     distributed.barrier()
     rows = np.lib.format.open_memmap(path, mode="r+")
     yield rows

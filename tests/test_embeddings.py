@@ -1,6 +1,8 @@
 """Embeddings are the model's own vectors in the texts' order, no text is encoded twice, and a folder is whole or absent."""
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +26,7 @@ from ragcun.embeddings import (
     describe,
     fingerprint,
     read_embeddings,
+    shared_array,
     shared_folder,
     write_embeddings,
 )
@@ -422,3 +425,14 @@ def test_two_processes_write_what_one_does_and_nothing_where_one_fails(
     assert one.arrays.keys() == two.arrays.keys()
     for name in one.arrays:
         np.testing.assert_allclose(one.arrays[name], two.arrays[name], atol=1e-6)
+
+
+def test_a_disk_without_room_for_the_rows_is_an_error_before_the_first_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(OSError, match="no space left"), shared_array(tmp_path / "rows.npy", (4, 2)):
+        pytest.fail("nothing may be written")
