@@ -24,14 +24,15 @@ from tests.servers.hub import (
 from tests.tiny import SUBJECTS, save_tiny_base
 
 pytestmark = pytest.mark.sources
-COMMIT_BASE = "maker/tiny"
+BASE = "maker/tiny"
+LEAKED = {2: 61, 4: 62, 5: 64}
 
 
 def ms_marco() -> dict[str, bytes]:
-    """60 train and 30 validation queries; every third has no selected passage, and a validation answer is leaked into train."""
+    """60 train and 30 validation queries; every third has no selected passage. Three train answers are validation answers too."""
     rows = [ms_marco_row(number, selected=() if number % 3 == 0 else (1,)) for number in range(90)]
-    leaked = rows[61]["passages"]["passage_text"][1]
-    rows[2]["passages"]["passage_text"][1] = leaked
+    for train, held_out in LEAKED.items():
+        rows[train]["passages"]["passage_text"][1] = rows[held_out]["passages"]["passage_text"][1]
     return ms_marco_files(rows[:60], rows[60:])
 
 
@@ -52,7 +53,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
     base = save_tiny_base(tmp_path_factory.mktemp("hub") / "tiny")
     model = {path.relative_to(base).as_posix(): path.read_bytes() for path in base.rglob("*") if path.is_file()}
     repos = [
-        Repo("model", COMMIT_BASE, {**model, "pytorch_model.bin": b"pickle"}, licence="apache-2.0", gated=True),
+        Repo("model", BASE, {**model, "pytorch_model.bin": b"pickle"}, licence="apache-2.0", gated=True),
         Repo("dataset", "microsoft/ms_marco", ms_marco()),
         Repo("dataset", "wikimedia/wikipedia", wikipedia(), licence=["cc-by-sa-3.0", "gfdl"]),
     ]
@@ -77,9 +78,9 @@ def run(hub: HubServer, mirror: HttpServer, tmp_path_factory: pytest.TempPathFac
     del variables["PYTHONPATH"]
     project.environment |= {**variables, "HF_TOKEN": TOKEN_WITH_ACCESS}
     settings = {
-        "base_model": f"{COMMIT_BASE}@v1.0",
+        "base_model": f"{BASE}@v1.0",
         "data.pairs": "msmarco",
-        "data.msmarco.max_train_samples": 30,
+        "data.msmarco.max_train_samples": 40,
         "data.msmarco.split_ratio": 0.5,
         "data.passages": "wikipedia",
         "data.wikipedia.num_passages": 60,
@@ -117,7 +118,7 @@ def test_each_source_reports_what_it_took(run: tuple[Project, str], hub: HubServ
     assert "microsoft/ms_marco v2.1 at " in pairs["revision"]
     assert passages["kept"] == 60
     base = read(project, "models/base/hub.json")
-    assert (base["name"], base["revision"], base["licence"]) == (COMMIT_BASE, "v1.0", "apache-2.0")
+    assert (base["name"], base["revision"], base["licence"]) == (BASE, "v1.0", "apache-2.0")
     assert len(base["commit"]) == 40
     assert read(project, "data/validation/report.json")["source"] == "BEIR nfcorpus"
     assert read(project, "data/benchmarks/cqadupstack/gis/report.json")["documents"] == 9
@@ -126,9 +127,13 @@ def test_each_source_reports_what_it_took(run: tuple[Project, str], hub: HubServ
 def test_what_the_pairs_own_test_asks_for_is_found_and_removed(run: tuple[Project, str]) -> None:
     project, _ = run
     report = read(project, "data/pairs/finetune/report.json")
-    assert report["train_pairs"]["removed_document_held_out"] + report["train_pairs"]["kept"] == 30
-    assert report["dev_pairs"]["kept"] > 0
-    assert report["test"]["queries"] > 0
+    assert report["train_pairs"]["given"] == 40
+    assert report["train_pairs"]["removed_document_held_out"] == len(LEAKED)
+    assert report["dev_pairs"]["kept"] + report["test"]["queries"] == 20
+    texts = pd.read_parquet(project.folder / "data/pairs/finetune/texts.parquet")
+    trained = set(texts["text"][texts["split"] == "train"])
+    assert not trained & {f"passage 1 of query {number}, on the subject {number % 7}" for number in LEAKED.values()}
+    assert "passage 1 of query 7, on the subject 0" in trained, "else vacuous"
 
 
 def test_the_validation_benchmark_chooses_the_checkpoint(run: tuple[Project, str]) -> None:
@@ -142,6 +147,7 @@ def test_nothing_is_left_to_do_and_nothing_was_taken_from_elsewhere(run: tuple[P
     asked = len(hub.log)
     assert not ran(project.run("dvc", "repro"))
     assert len(hub.log) == asked
+    assert hub.asked_for("modules.json")
     assert not hub.asked_for("pytorch_model.bin")
 
 
