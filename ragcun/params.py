@@ -309,7 +309,9 @@ def describe(error: ValidationError) -> str:
     for problem in error.errors():
         # A union's branches add their own names behind the key; only mappings' keys are the user's.
         where = ".".join(str(part) for part in problem["loc"] if part not in ("literal['gpu']", "constrained-int"))
-        given = "" if problem["type"] in ("missing", "value_error") else f" (given: {problem['input']!r})"
+        # What is wrong with an address may be the password in it.
+        hidden = problem["type"] in ("missing", "value_error") or problem["loc"][-1:] == ("beir_url",)
+        given = "" if hidden else f" (given: {problem['input']!r})"
         if problem["type"] == "string_pattern_mismatch" and problem["loc"][-1] in _WRITTEN:
             problem = {**problem, "msg": f"write it as {_WRITTEN[problem['loc'][-1]]}"}
         message = {

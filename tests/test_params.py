@@ -1,5 +1,6 @@
 """params.yaml: what is in the project's own file is right, and every wrong file is an error that names the key."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,36 @@ def test_an_unknown_strategy_is_an_error() -> None:
     for name in ("shared", "dreams"):
         with pytest.raises(RagcunError, match=f"finetune.{name}"):
             finetune.strategy(name)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "form"),
+    [
+        ("data__wikipedia__dump_date", "2023-11-01", "eight digits, such as 20231101"),
+        ("data__beir_url", "mirror.example.org/BEIR", "http://... or https://..."),
+        # It would stand in dvc.lock, which is shared.
+        ("data__beir_url", "https://me:secret@mirror.example.org", "without user and password"),
+    ],
+)
+def test_a_setting_of_another_form_is_told_its_own(tmp_path: Path, key: str, value: str, form: str) -> None:
+    with pytest.raises(RagcunError, match=f"{key.replace('__', '.')}: write it as .*{re.escape(form)}") as caught:
+        load_params(written(tmp_path, **{key: value}))
+    assert "secret" not in str(caught.value)
+
+
+def test_a_date_that_arrives_as_a_number_is_text(tmp_path: Path) -> None:
+    assert load_params(written(tmp_path, data__wikipedia__dump_date=20231101)).data.wikipedia.dump_date == "20231101"
+
+
+def test_negatives_that_a_source_gives_count_beside_those_mined(tmp_path: Path) -> None:
+    """MS MARCO gives at most nine, and a file of one's own any number."""
+    wanted = {"data__mined_negatives": 2, "finetune__shared__negatives": 11}
+    load_params(written(tmp_path, data__pairs="msmarco", **wanted))
+    load_params(written(tmp_path, data__pairs="mine.jsonl", **wanted))
+    with pytest.raises(RagcunError, match=r"shared\.negatives is 12, but .* is 2 and .*max_negatives 9"):
+        load_params(written(tmp_path, data__pairs="msmarco", **{**wanted, "finetune__shared__negatives": 12}))
+    with pytest.raises(RagcunError, match=r"shared\.negatives is 11, but .* is 2:"):
+        load_params(written(tmp_path, **wanted))
 
 
 def test_the_check_on_its_own_exits_by_the_files_state(
