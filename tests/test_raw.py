@@ -97,3 +97,15 @@ def test_reading_holds_a_part_of_the_file(tmp_path: Path, monkeypatch: pytest.Mo
         held = max(held, pa.total_allocated_bytes() - before)
     assert size > 10**7
     assert 0 < held < size / 3
+
+
+def test_the_normal_form_ignores_white_space_and_how_unicode_is_composed() -> None:
+    composed, decomposed = "Café au\u00a0lait", "  Cafe\u0301\tau\n lait "
+    assert raw.normal_form(composed) == raw.normal_form(decomposed) == "Café au lait"
+    assert raw.normal_form("Tea") != raw.normal_form("tea")
+
+
+def test_queries_that_ask_the_same_differ_in_case_alone() -> None:
+    assert raw.query_key(" WHERE  is\nRome? ") == raw.query_key("where is rome?")
+    # Case folding can leave a letter and its accent apart.
+    assert raw.query_key("ǰ") == raw.query_key("J\u030c")
