@@ -1,9 +1,14 @@
 # Every target makes .venv, installs what is missing or changed, and puts it on PATH: dvc calls `python` and `torchrun` from there.
 PYTHON ?= python3
+# Which build of torch to install: empty takes pip's choice (from PyPI on Linux the CUDA build, 3 GB of downloads), `cpu` or
+# another name of PyTorch's own index (cu126, rocm6.4, ...) takes that one.
+TORCH ?=
+TORCH_INDEX ?= https://download.pytorch.org/whl
 VENV := .venv
 # A file's tests stay together, for they share what they set up.
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
-INSTALLED := $(VENV)/.installed
+INSTALLED := $(VENV)/.installed$(TORCH:%=-%)
+PIP_INSTALL := $(VENV)/bin/pip install --disable-pip-version-check --no-compile
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export TOKENIZERS_PARALLELISM ?= false
 # What is imported is compiled once, by the first stage that does; compiling all that is installed takes a minute.
@@ -33,10 +38,13 @@ coverage: $(INSTALLED)
 check-lock: $(INSTALLED)  ## fail where dvc.lock is not the lock of this tree
 	.ci/check-lock
 
-$(INSTALLED): requirements.txt
+# torch comes first where its build is chosen: pip then finds it there and asks PyPI for the rest alone. --upgrade replaces
+# another build of the same version, because 2.13.0+cpu counts as newer than 2.13.0.
+$(INSTALLED): requirements.txt requirements-cuda.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ragcun needs Python 3.11 or newer; set PYTHON=...")'
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-compile --requirement requirements.txt
+	$(if $(TORCH),$(PIP_INSTALL) --no-deps --upgrade --index-url $(TORCH_INDEX)/$(TORCH) --constraint requirements.txt torch)
+	$(PIP_INSTALL) --requirement requirements.txt $(if $(TORCH),,--constraint requirements-cuda.txt)
 	touch $@
 
 clean:  ## remove the environment; outputs stay
