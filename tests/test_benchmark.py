@@ -42,6 +42,29 @@ def test_what_is_written_is_read_back_equal(folder: Path) -> None:
     assert read_benchmark(folder, name="mine").name == "mine"
 
 
+def test_that_queries_are_documents_is_kept_with_the_benchmark(folder: Path) -> None:
+    assert not read_benchmark(folder).queries_are_documents
+    assert read_benchmark(folder, queries_are_documents=True).queries_are_documents
+    write_benchmark(replace(BENCHMARK, queries_are_documents=True), folder)
+    assert read_benchmark(folder) == replace(BENCHMARK, queries_are_documents=True)
+    assert read_benchmark(folder, queries_are_documents=False) == BENCHMARK
+    (folder / "report.json").unlink()
+    assert not read_benchmark(folder).queries_are_documents
+
+
+def test_an_answer_that_is_left_out_as_the_querys_own_document_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ids = ["0", "1", "2"]
+    queries = {"test": {"0": "a?", "1": "b?"}, "dev": {"2": "c?"}}
+    qrels = {"test": {"0": {"0": 1}, "1": {"1": 0, "0": 1}}, "dev": {"2": {"2": 2}}}
+    write_benchmark(Benchmark("rows", ids, ["", "", ""], ["a", "b", "c"], queries, qrels), tmp_path / "rows")
+    read_benchmark(tmp_path / "rows")
+    assert "judged relevant" not in caplog.text
+    read_benchmark(tmp_path / "rows", queries_are_documents=True)
+    assert "rows: of 2 queries the document with the query's own id is judged relevant" in caplog.text
+
+
 @pytest.mark.parametrize("split", ["test", "dev"])
 def test_beir_loads_what_is_written(folder: Path, split: str) -> None:
     corpus, queries, qrels = GenericDataLoader(str(folder)).load(split=split)

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from ragcun.metrics import Run, mean_scores, score_queries
 from ragcun.model import IsotropicGaussianEncoder, set_linear_map, set_random_map, whitening_map
 from ragcun.params import Embed, Similarity
 from tests.processes import run_in_processes
-from tests.tiny import MAX_LENGTH, save_tiny_base, tiny_benchmark
+from tests.tiny import MAX_LENGTH, save_tiny_base, self_query, tiny_benchmark
 
 EMBED = Embed(dtype="float32", batch_size=8, max_length=None)
 TOP_K = 1000
@@ -204,29 +205,21 @@ def test_isotropy_is_of_the_corpus_under_the_model(tiny_base: Path, tmp_path: Pa
     )
 
 
-def test_a_document_with_the_querys_id_is_dropped_and_another_takes_its_place(tiny_base: Path, tmp_path: Path) -> None:
-    benchmark = tiny_benchmark()
-    # A query that is the first document itself.
-    text = benchmark.doc_texts[0]
+def test_a_querys_own_document_is_dropped_where_queries_are_documents_and_nowhere_else(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    asked = self_query(query := "d00")
+    store(tmp_path / "store", tiny_base, asked)
 
-    def best_three(query: str) -> list[str]:
-        asked = Benchmark(
-            "self",
-            benchmark.doc_ids,
-            benchmark.titles,
-            benchmark.bodies,
-            {"test": {query: text}},
-            {"test": {query: {"d01": 1}}},
-        )
-        evaluation = evaluate_dense(
-            tiny_base, asked, store(tmp_path / f"store of {query}", tiny_base, asked), EMBED, top_k=3
-        )
+    def best_three(queries_are_documents: bool) -> list[str]:
+        benchmark = replace(asked, queries_are_documents=queries_are_documents)
+        evaluation = evaluate_dense(tiny_base, benchmark, tmp_path / "store", EMBED, top_k=3)
         assert evaluation is not None
         return list(evaluation.runs["test"][query])
 
-    assert best_three("q")[0] == "d00", "the document is not the query's best: the test would prove nothing"
-    assert best_three("d00")[:2] == best_three("q")[1:]
-    assert len(best_three("d00")) == 3
+    assert best_three(False)[0] == query, "the document is not the query's best: the test would prove nothing"
+    assert best_three(True)[:2] == best_three(False)[1:]
+    assert len(best_three(True)) == len(best_three(False)) == 3
 
 
 def test_nothing_is_left_behind(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,6 +116,7 @@ def test_the_report_says_what_it_is_and_what_was_checked(target: Path, registry:
         "licence": REAL["nfcorpus"]["licence"],
         "revision": f"md5:{registry['nfcorpus']['md5']}",
         "reported_split": "test",
+        "queries_are_documents": False,
         "checked": ["documents", "judgements in test", "md5", "queries in dev", "queries in test"],
         "unchecked": ["judgements in dev"],
         "documents": 9,
@@ -261,6 +262,16 @@ def test_a_mirror_that_packed_anew_is_taken_where_that_is_allowed(
     forums.mkdir()
     BeirBenchmark("cqadupstack", f"{mirror.url}/beir", published=False).fetch(target=forums)
     assert len(read_parts(forums)) == 12
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_the_sets_whose_queries_are_documents_say_so(mirror: HttpServer, target: Path, published: bool) -> None:
+    assert {name for name in REAL if "queries_are_documents" in REAL[name]} == {"arguana", "quora"}
+    for name, expected in (("arguana", True), ("scifact", False)):
+        folder = target / name
+        folder.mkdir()
+        BeirBenchmark(name, f"{mirror.url}/beir", published=published).fetch(target=folder)
+        assert read_benchmark(folder).queries_are_documents is expected
 
 
 def test_the_mirror_holds_what_it_is_meant_to(target: Path) -> None:
