@@ -93,17 +93,18 @@ def read_benchmark(
     Whether its queries are documents is read from the report that `write_benchmark` left, unless given; a folder
     without a report has none that are.
 
-    Published benchmarks have documents without text and judgements of documents that are not there, and their scores
-    count them: they are let through with a warning, unless `strict`.
+    Real collections have documents without text, and a document that is not retrieved costs nothing: they are kept, with
+    a warning. Published benchmarks also judge documents that are not there, and their scores count them: these are let
+    through with a warning, unless `strict`. In a user's folder such a judgement is rather an id written in two ways.
 
     Raises RagcunError, naming file and line, for: a missing file, no test qrels, malformed JSON, an id that is missing,
     no string or given twice, a query without text, qrels of other columns, a score that is no integer, a judgement of
-    an unknown query, one given twice, a split without any relevant document; where `strict`, for a document without
-    text and a judgement of an unknown document.
+    an unknown query, one given twice, a split without any relevant document; where `strict`, for a judgement of an
+    unknown document.
     """
     if not folder.is_dir():
         raise RagcunError(f"there is no benchmark folder {folder}; give the path of a folder in BEIR's layout")
-    corpus = CorpusFile(folder / "corpus.jsonl", strict=strict)
+    corpus = CorpusFile(folder / "corpus.jsonl")
     texts = _read_queries(folder / "queries.jsonl")
     known = set(corpus.ids)
     queries, qrels = {}, {}

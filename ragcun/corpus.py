@@ -69,11 +69,12 @@ class JsonLines:
 class CorpusFile:
     """corpus.jsonl, checked: `ids` in file order, titles and texts on demand.
 
-    Raises RagcunError as `JsonLines` does, for an id twice, a title or text that is no string, no document at all, and,
-    where `strict`, for a document with neither title nor text; `without_text` counts them else.
+    Documents with neither title nor text are kept, for real collections have them; `without_text` counts them.
+
+    Raises RagcunError as `JsonLines` does, for an id twice, a title or text that is no string, and no document at all.
     """
 
-    def __init__(self, path: Path, *, strict: bool) -> None:
+    def __init__(self, path: Path) -> None:
         self.ids: list[str] = []
         self.without_text = 0
         self._places = array("q")
@@ -82,10 +83,7 @@ class CorpusFile:
             if key in seen:
                 raise RagcunError(f"{where}: the document id {key!r} is given twice; keep one of the two lines")
             seen.add(key)
-            if not (text_of(row, "title", where) + text_of(row, "text", where)).strip():
-                if strict:
-                    raise RagcunError(f"{where}: document {key!r} has neither title nor text; give it one or remove it")
-                self.without_text += 1
+            self.without_text += not (text_of(row, "title", where) + text_of(row, "text", where)).strip()
             self.ids.append(key)
             self._places.append(place)
         if not self.ids:

@@ -17,6 +17,7 @@ from ragcun.errors import RagcunError
 from ragcun.evaluation import HEADLINE, Evaluation
 from ragcun.files import write_json
 from ragcun.isotropy import hubness, isotropy
+from ragcun.lexical import evaluate_bm25
 from ragcun.metrics import Run, mean_scores, score_queries
 from ragcun.model import IsotropicGaussianEncoder, set_linear_map, set_random_map, whitening_map
 from ragcun.params import Embed, Similarity
@@ -220,6 +221,32 @@ def test_a_querys_own_document_is_dropped_where_queries_are_documents_and_nowher
     assert best_three(False)[0] == query, "the document is not the query's best: the test would prove nothing"
     assert best_three(True)[:2] == best_three(False)[1:]
     assert len(best_three(True)) == len(best_three(False)) == 3
+
+
+def with_empty_documents() -> Benchmark:
+    """The tiny benchmark with two documents that have neither title nor text, one of them judged relevant."""
+    tiny = tiny_benchmark()
+    qrels = {**tiny.qrels, "test": {**tiny.qrels["test"], "q0": {**tiny.qrels["test"]["q0"], "empty": 1}}}
+    return replace(
+        tiny,
+        doc_ids=[*tiny.doc_ids, "empty", "blank"],
+        titles=[*tiny.titles, "", " "],
+        bodies=[*tiny.bodies, "", "\n"],
+        qrels=qrels,
+    )
+
+
+@pytest.mark.parametrize("prompts", [None, PROMPTS])
+def test_documents_without_text_go_through_embedding_and_both_searches(
+    prompts: dict[str, str] | None, tmp_path: Path
+) -> None:
+    benchmark = with_empty_documents()
+    assert list(benchmark.doc_texts)[-2:] == ["", ""]
+    base = save_tiny_base(tmp_path / "base", prompts=prompts)
+    store(tmp_path / "store", base, benchmark)
+    check_run(evaluate(base, benchmark, tmp_path / "store"), plain_search(base, benchmark, "cosine"), atol=1e-6)
+    lexical = evaluate_bm25(benchmark, TOP_K)
+    assert not {"empty", "blank"} & {document for found in lexical.runs["test"].values() for document in found}
 
 
 def test_nothing_is_left_behind(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
