@@ -114,6 +114,18 @@ BAD = {
     "no id": ("queries.jsonl", '"_id": "q1"', '"id": "q1"', r"queries\.jsonl, line 1: `_id` is None; it must"),
     "numeric id": ("corpus.jsonl", '"_id": "plain"', '"_id": 7', r"corpus\.jsonl, line 1: `_id` is 7; it must"),
     "id with a tab": ("corpus.jsonl", '"_id": "plain"', '"_id": "pl\\tain"', r"line 1: `_id` is .*without tabs"),
+    "document id with a lone surrogate": (
+        "corpus.jsonl",
+        '"_id": "plain"',
+        '"_id": "pl\\ud800ain"',
+        r"corpus\.jsonl, line 1: `_id` is 'pl\\ud800ain'; .* and lone surrogates",
+    ),
+    "query id with a lone surrogate": (
+        "queries.jsonl",
+        '"_id": "q2"',
+        '"_id": "q2\\udfff"',
+        r"queries\.jsonl, line 2: `_id` is 'q2\\udfff'; .* and lone surrogates",
+    ),
     "document twice": (
         "corpus.jsonl",
         '"_id": "titleless"',
@@ -200,6 +212,33 @@ def test_everything_else_is_an_error_of_a_published_benchmark_too(folder: Path, 
     name, old, new, message = BAD[bad]
     edit(folder, name, old, new)
     with pytest.raises(RagcunError, match=message):
+        read_benchmark(folder)
+
+
+def test_lone_surrogates_in_texts_are_replaced_and_counted(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    edit(folder, "corpus.jsonl", '"title": "Plain"', '"title": "Pl\\ud800ain"')
+    edit(folder, "corpus.jsonl", "only text", "only\\udc00\\ud83d\\ude00 text")
+    edit(folder, "queries.jsonl", "third?", "third\\udfff?")
+    read = read_benchmark(folder)
+    assert "corpus.jsonl: lone surrogates in 2 lines were replaced by U+FFFD" in caplog.text
+    assert "queries.jsonl: lone surrogates in 1 lines were replaced by U+FFFD" in caplog.text
+    assert read.titles[0] == "Pl\ufffdain"
+    assert read.bodies[3] == "only\ufffd\N{GRINNING FACE} text", "a pair of surrogates is a character"
+    assert read.queries["dev"] == {"q3": "third\ufffd?"}
+    write_benchmark(read, tmp_path / "written")
+    caplog.clear()
+    again = read_benchmark(tmp_path / "written", name="tiny")
+    assert again == read
+    assert "surrogates" not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl", "qrels/test.tsv"])
+def test_surrogates_encoded_as_if_they_were_characters_are_no_utf8(folder: Path, name: str) -> None:
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content.replace(b"q1" if b"q1" in content else b"plain", b"\xed\xa0\x80", 1))
+    with pytest.raises(RagcunError, match=rf"{name}.* is not UTF-8"):
         read_benchmark(folder)
 
 
