@@ -66,10 +66,11 @@ def evaluate_dense(model: Path, benchmark: Benchmark, embeddings: Path, embed: E
         parts = distributed.gather_objects(hits.to_run(query_ids[mine]))
         if not distributed.is_main():
             return None
-        shape = isotropy(vectors.corpus)
+        # A single vector has no spread: the figures are left out.
+        shape = isotropy(vectors.corpus) if len(vectors.corpus) > 1 else {}
         if len(vectors.corpus) > NEIGHBOURS:
             shape["hubness"] = hubness(vectors.corpus, similarity=vectors.similarity, k=NEIGHBOURS)
-    return score_run(benchmark, {query: found for part in parts for query, found in part.items()}, top_k, shape)
+    return score_run(benchmark, {query: found for part in parts for query, found in part.items()}, top_k, shape or None)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from ragcun.benchmark import Benchmark
 from ragcun.dense import evaluate_dense
 from ragcun.embeddings import TextEncoder, Texts, read_embeddings, write_embeddings
 from ragcun.errors import RagcunError
-from ragcun.evaluation import HEADLINE, Evaluation
+from ragcun.evaluation import HEADLINE, Evaluation, join_parts
 from ragcun.files import write_json
 from ragcun.isotropy import hubness, isotropy
 from ragcun.lexical import evaluate_bm25
@@ -221,6 +221,24 @@ def test_a_querys_own_document_is_dropped_where_queries_are_documents_and_nowher
     assert best_three(False)[0] == query, "the document is not the query's best: the test would prove nothing"
     assert best_three(True)[:2] == best_three(False)[1:]
     assert len(best_three(True)) == len(best_three(False)) == 3
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_corpus_of_one_document_has_no_isotropy(size: int, tiny_base: Path, tmp_path: Path) -> None:
+    tiny = tiny_benchmark()
+    small = replace(
+        tiny,
+        doc_ids=tiny.doc_ids[:size],
+        titles=tiny.titles[:size],
+        bodies=tiny.bodies[:size],
+        queries={"test": {"q": "what is river boat"}},
+        qrels={"test": {"q": {tiny.doc_ids[0]: 1}}},
+    )
+    evaluation = evaluate(tiny_base, small, store(tmp_path / "store", tiny_base, small))
+    summary = evaluation.summary()
+    assert summary["recall@100"] == 1
+    assert set(summary.get("isotropy", {})) == (set() if size == 1 else {"isoscore", "mean_cosine", "effective_rank"})
+    assert join_parts({"a": evaluation, "b": evaluation}).summary().keys() == summary.keys() | {"parts"}
 
 
 def with_empty_documents() -> Benchmark:
