@@ -148,16 +148,19 @@ def test_a_bad_line_is_overcome(target: Path) -> None:
 
 @pytest.mark.parametrize("name", ["scifact", "cqadupstack"])
 @pytest.mark.parametrize("what", ["documents", "queries", "judgements"])
+@pytest.mark.parametrize("published", [77, 1])
 def test_other_counts_than_the_registrys_are_an_error(
-    mirror: HttpServer, target: Path, registry: dict[str, dict[str, Any]], name: str, what: str
+    mirror: HttpServer, target: Path, registry: dict[str, dict[str, Any]], name: str, what: str, published: int
 ) -> None:
+    """A set that is smaller than the published one, and one that is larger."""
     entry = registry[name].get("parts", {}).get("gis", registry[name])
     section = entry if what == "documents" else entry["splits"]["test"]
-    found, section[what] = section[what], 77
+    found, section[what] = section[what], published
+    assert 1 < found < 77, "else only one side is tried"
     where = {"scifact": "scifact", "cqadupstack": "cqadupstack/gis"}[name]
     with pytest.raises(
         RagcunError,
-        match=rf"BEIR's {where} has {found} {what}( in test)? instead of 77; name a mirror .*data\.beir_url",
+        match=rf"BEIR's {where} has {found} {what}( in test)? instead of {published}; name a mirror .*data\.beir_url",
     ):
         get(mirror, target, name)
 
