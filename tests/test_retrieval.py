@@ -109,11 +109,14 @@ def test_more_equal_documents_than_k_leave_the_choice_to_the_ids() -> None:
         assert hits.ids == [sorted(ids, reverse=True)[:5]] * 3
 
 
-def test_a_rounding_error_of_the_matrix_product_does_not_reach_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_a_rounding_error_of_the_matrix_product_does_not_reach_the_result(
+    similarity: Similarity, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Documents closer to each other than the error, so that a product alone would rank them at random.
     queries, ids = gaussian(0, 9), shuffled_ids(300)
     corpus = gaussian(1, 1) + np.float32(1e-6) * gaussian(2, 300)
-    expected = plain_search(queries, corpus, ids, 20, "dot")
+    expected = plain_search(queries, corpus, ids, 20, similarity)
     multiply = torch.Tensor.__matmul__
     noise = np.random.default_rng(7)
 
@@ -124,7 +127,11 @@ def test_a_rounding_error_of_the_matrix_product_does_not_reach_the_result(monkey
 
     monkeypatch.setattr(torch.Tensor, "__matmul__", rough)
     for corpus_chunk in (7, 64, 300):
-        assert_same(search(queries, corpus, ids, 20, "dot", corpus_chunk=corpus_chunk), expected)
+        assert_same(search(queries, corpus, ids, 20, similarity, corpus_chunk=corpus_chunk), expected)
+    monkeypatch.setattr(retrieval, "_error_bound", lambda queries, *_: torch.zeros_like(queries.squared_norms))
+    for corpus_chunk in (7, 64, 300):
+        found = search(queries, corpus, ids, 20, similarity, corpus_chunk=corpus_chunk)
+        assert found.ids != expected.ids, "without the bound the error reaches the result: else the test is vacuous"
 
 
 def test_equal_scores_rank_by_id_descending_in_string_order() -> None:
