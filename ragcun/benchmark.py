@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 SPLITS = ("test", "dev")
 _COLUMNS = ("query-id", "corpus-id", "score")
+_REPORT = "report.json"
 _Line = TypeVar("_Line")
 
 
@@ -36,6 +37,9 @@ class Benchmark:
 
     `queries[split]` is query id -> text, in file order; `qrels[split]` is query id -> document id -> score (a score
     above 0 is relevant). Both have the same query ids. The split `test` is always there, `dev` may be.
+
+    `queries_are_documents`: the queries are documents of the corpus, under the same ids (as in ArguAna). A query's own
+    document is then no result. Elsewhere a document that happens to have a query's id is a document like any other.
     """
 
     name: str
@@ -44,6 +48,7 @@ class Benchmark:
     bodies: Sequence[str]
     queries: dict[str, dict[str, str]]
     qrels: dict[str, dict[str, dict[str, int]]]
+    queries_are_documents: bool = False
 
     @property
     def doc_texts(self) -> Sequence[str]:
@@ -55,12 +60,17 @@ class Benchmark:
         """Query id -> text, of every split."""
         return {query: text for split in self.queries.values() for query, text in split.items()}
 
+    @property
+    def own_documents(self) -> dict[str, str]:
+        """Query id -> the id of the document that the query is; empty where queries are no documents."""
+        return {query: query for query in self.all_queries} if self.queries_are_documents else {}
+
 
 def write_benchmark(benchmark: Benchmark, folder: Path, origin: Mapping[str, Any] | None = None) -> None:
-    """Write the BEIR folder, whole or not at all; with `origin` (source, licence, revision) also report.json, which counts."""
+    """Write the BEIR folder, whole or not at all, with report.json: `origin` (source, licence, revision) and the counts."""
     with atomic_folder(folder) as partial:
-        if origin is not None:
-            write_json(partial / "report.json", {**origin, **count_benchmark(benchmark)})
+        rule = {"queries_are_documents": benchmark.queries_are_documents}
+        write_json(partial / _REPORT, {**(origin or {}), **rule, **count_benchmark(benchmark)})
         documents = zip(benchmark.doc_ids, benchmark.titles, benchmark.bodies, strict=True)
         _write_jsonl(
             partial / "corpus.jsonl", ({"_id": i, "title": title, "text": body} for i, title, body in documents)
@@ -75,20 +85,26 @@ def write_benchmark(benchmark: Benchmark, folder: Path, origin: Mapping[str, Any
                 writer.writerows((query, doc, score) for query, docs in qrels.items() for doc, score in docs.items())
 
 
-def read_benchmark(folder: Path, *, name: str | None = None, strict: bool = False) -> Benchmark:
+def read_benchmark(
+    folder: Path, *, name: str | None = None, strict: bool = False, queries_are_documents: bool | None = None
+) -> Benchmark:
     """Read and check the BEIR folder `folder`; the benchmark's name is the folder's unless given.
 
-    Published benchmarks have documents without text and judgements of documents that are not there, and their scores
-    count them: they are let through with a warning, unless `strict`.
+    Whether its queries are documents is read from the report that `write_benchmark` left, unless given; a folder
+    without a report has none that are.
+
+    Real collections have documents without text, and a document that is not retrieved costs nothing: they are kept, with
+    a warning. Published benchmarks also judge documents that are not there, and their scores count them: these are let
+    through with a warning, unless `strict`. In a user's folder such a judgement is rather an id written in two ways.
 
     Raises RagcunError, naming file and line, for: a missing file, no test qrels, malformed JSON, an id that is missing,
     no string or given twice, a query without text, qrels of other columns, a score that is no integer, a judgement of
-    an unknown query, one given twice, a split without any relevant document; where `strict`, for a document without
-    text and a judgement of an unknown document.
+    an unknown query, one given twice, a split without any relevant document; where `strict`, for a judgement of an
+    unknown document.
     """
     if not folder.is_dir():
         raise RagcunError(f"there is no benchmark folder {folder}; give the path of a folder in BEIR's layout")
-    corpus = CorpusFile(folder / "corpus.jsonl", strict=strict)
+    corpus = CorpusFile(folder / "corpus.jsonl")
     texts = _read_queries(folder / "queries.jsonl")
     known = set(corpus.ids)
     queries, qrels = {}, {}
@@ -99,9 +115,20 @@ def read_benchmark(folder: Path, *, name: str | None = None, strict: bool = Fals
         judged = _read_qrels(path, known_queries=texts, known_documents=known, strict=strict)
         queries[split] = {query: text for query, text in texts.items() if query in judged}
         qrels[split] = {query: judged[query] for query in queries[split]}
-    benchmark = Benchmark(name or folder.name, corpus.ids, corpus.titles, corpus.bodies, queries, qrels)
+    if queries_are_documents is None:
+        queries_are_documents = _stored_rule(folder)
+    benchmark = Benchmark(
+        name or folder.name, corpus.ids, corpus.titles, corpus.bodies, queries, qrels, queries_are_documents
+    )
     if corpus.without_text:
         logger.warning("%s: %d documents have neither title nor text", benchmark.name, corpus.without_text)
+    if lost := _own_answers(benchmark):
+        logger.warning(
+            "%s: of %d queries the document with the query's own id is judged relevant, and left out of the results all "
+            "the same: queries are documents here",
+            benchmark.name,
+            lost,
+        )
     return benchmark
 
 
@@ -133,6 +160,17 @@ def count_benchmark(benchmark: Benchmark) -> dict[str, Any]:
         "documents_without_text": sum(not text for text in benchmark.doc_texts),
         "splits": splits,
     }
+
+
+def _stored_rule(folder: Path) -> bool:
+    path = folder / _REPORT
+    return path.is_file() and bool(json.loads(path.read_text(encoding="utf-8")).get("queries_are_documents"))
+
+
+def _own_answers(benchmark: Benchmark) -> int:
+    """How many queries' own document, which is left out of their results, is judged relevant."""
+    judged = {query: documents for qrels in benchmark.qrels.values() for query, documents in qrels.items()}
+    return sum(judged[query].get(document, 0) > 0 for query, document in benchmark.own_documents.items())
 
 
 def _write_jsonl(path: Path, rows: Iterator[dict[str, str]]) -> None:

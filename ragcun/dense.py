@@ -25,7 +25,7 @@ from ragcun.embeddings import (
     shared_array,
     write_embeddings,
 )
-from ragcun.evaluation import Evaluation, score_run
+from ragcun.evaluation import Evaluation, score_run, search_depth
 from ragcun.isotropy import hubness, isotropy
 from ragcun.model import Head, IsotropicGaussianEncoder
 from ragcun.params import Embed, Similarity
@@ -58,19 +58,19 @@ def evaluate_dense(model: Path, benchmark: Benchmark, embeddings: Path, embed: E
             vectors.queries[mine],
             vectors.corpus,
             benchmark.doc_ids,
-            top_k,
+            search_depth(benchmark, top_k),
             vectors.similarity,
-            query_ids=query_ids[mine],
             device=distributed.device(),
             progress=distributed.is_main(),
         )
         parts = distributed.gather_objects(hits.to_run(query_ids[mine]))
         if not distributed.is_main():
             return None
-        shape = isotropy(vectors.corpus)
+        # A single vector has no spread: the figures are left out.
+        shape = isotropy(vectors.corpus) if len(vectors.corpus) > 1 else {}
         if len(vectors.corpus) > NEIGHBOURS:
             shape["hubness"] = hubness(vectors.corpus, similarity=vectors.similarity, k=NEIGHBOURS)
-    return score_run(benchmark, {query: found for part in parts for query, found in part.items()}, shape)
+    return score_run(benchmark, {query: found for part in parts for query, found in part.items()}, top_k, shape or None)
 
 
 @contextmanager

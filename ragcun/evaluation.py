@@ -14,7 +14,7 @@ import pandas as pd
 
 from ragcun.benchmark import Benchmark
 from ragcun.files import atomic_folder, write_json
-from ragcun.metrics import CUTOFFS, Run, mean_scores, score_queries
+from ragcun.metrics import CUTOFFS, Run, best_others, mean_scores, score_queries
 
 # What metrics/<model>/<benchmark>.json reports of all that is measured.
 HEADLINE = ("ndcg@10", "map@100", "recall@100", "p@10", "mrr@10")
@@ -46,9 +46,23 @@ class Evaluation:
         return nested
 
 
-def score_run(benchmark: Benchmark, run: Run, shape: dict[str, float] | None) -> Evaluation:
-    """Score a run over the benchmark's queries of all splits; `shape` is the isotropy of its vectors."""
-    runs = {split: {query: run[query] for query in qrels} for split, qrels in benchmark.qrels.items()}
+def search_depth(benchmark: Benchmark, top_k: int) -> int:
+    """How many documents to retrieve for a query so that `score_run` finds `top_k`: one more where it drops the query's own."""
+    return top_k + benchmark.queries_are_documents
+
+
+def score_run(benchmark: Benchmark, run: Run, top_k: int, shape: dict[str, float] | None) -> Evaluation:
+    """Score a run over the benchmark's queries of all splits.
+
+    Where the benchmark's queries are documents, a query's own document is dropped here, for every kind of search.
+
+    Args:
+        run: of each query `search_depth` documents where there are as many, best first.
+        top_k: the documents of a query that are kept and scored.
+        shape: the isotropy of the vectors; None where there are none.
+    """
+    best = best_others(run, benchmark.own_documents, top_k)
+    runs = {split: {query: best[query] for query in qrels} for split, qrels in benchmark.qrels.items()}
     per_query = {split: score_queries(benchmark.qrels[split], runs[split], CUTOFFS) for split in runs}
     return Evaluation(runs, per_query, shape)
 

@@ -4,7 +4,8 @@
 whatever order the run lists them in. Here is only what it leaves open: which queries count, and MRR at a cutoff.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import islice
 
 import pandas as pd
 import pytrec_eval
@@ -28,7 +29,7 @@ def score_queries(qrels: Qrels, run: Run, cutoffs: Iterable[int] = CUTOFFS) -> p
 
     All lie in [0, 1]. NDCG has the graded relevance itself as gain and log2(rank + 1) as discount; MAP@k divides by the
     number of all relevant documents; MRR@k is 1/rank of the first relevant document, 0 where that rank is beyond k.
-    A document with the query's own id counts like any other: leave it out of the run where it should not.
+    A document with the query's own id counts like any other: `best_others` leaves it out where it should not.
 
     The rows are the queries `trec_eval -c` averages over: each that has a judgement. One the run does not answer scores
     0, and so does one whose judgements are all 0. A query with no judgement at all cannot stand in a qrels file and has
@@ -51,6 +52,19 @@ def score_queries(qrels: Qrels, run: Run, cutoffs: Iterable[int] = CUTOFFS) -> p
     rows = {query: _row(scores[query], ks) if query in scores else zeros for query in sorted(judged)}
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     return table.rename_axis("query")
+
+
+def best_others(run: Run, own: Mapping[str, str], k: int) -> Run:
+    """The first `k` documents of each query without the query's own document.
+
+    Args:
+        run: of each query at least k + 1 documents where the corpus has them, best first.
+        own: query id -> id of the document that the query is; queries that are no document are not in it.
+    """
+    return {
+        query: dict(islice((item for item in documents.items() if item[0] != own.get(query)), k))
+        for query, documents in run.items()
+    }
 
 
 def mean_scores(per_query: pd.DataFrame) -> dict[str, float]:

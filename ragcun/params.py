@@ -101,6 +101,7 @@ class Data(_Section):
     beir_url: Annotated[str, Field(pattern=r"^https?://[^@]+$")]
     beir_published: bool
     local: dict[Name, str]
+    queries_are_documents: list[Name]
     validation: Name | None
 
     @model_validator(mode="after")
@@ -110,6 +111,16 @@ class Data(_Section):
         twice = sorted({name for name in self.benchmarks if self.benchmarks.count(name) > 1})
         if twice:
             raise ValueError(f"benchmarks lists {', '.join(twice)} more than once: list each name once")
+        return self
+
+    @model_validator(mode="after")
+    def _the_users_own_benchmarks_alone_need_to_be_told(self) -> "Data":
+        others = [name for name in self.queries_are_documents if name not in self.local]
+        if others:
+            raise ValueError(
+                f"queries_are_documents names {', '.join(others)}, not in local: of the benchmarks that ragcun brings it is "
+                "known; correct the name, or remove it"
+            )
         return self
 
 

@@ -66,7 +66,6 @@ def search(
     k: int,
     similarity: Similarity,
     *,
-    query_ids: Sequence[str] | None = None,
     query_chunk: int = 128,
     corpus_chunk: int = 16384,
     device: str | torch.device = "cpu",
@@ -75,9 +74,8 @@ def search(
     """The `k` best documents of each query: score descending, then document id descending (code point order).
 
     `queries` is (Q, D) and `corpus` (N, D), an array or a memory map of any float type, taken as float32; `corpus_ids`
-    are N unique ids. A query gets min(k, N) documents. With `query_ids`, the document that has the query's own id (as in
-    ArguAna) is left out: k + 1 documents are retrieved and that one is dropped. Cosine divides both sides by their norms
-    and rounds to float32; a zero vector has cosine 0 with everything.
+    are N unique ids. A query gets min(k, N) documents. Cosine divides both sides by their norms and rounds to float32; a
+    zero vector has cosine 0 with everything.
 
     A query's result depends on its vector, the corpus and `similarity` alone: not on the chunk sizes, the queries
     searched with it, the threads or the device (one with float64). No query at all is fine.
@@ -87,8 +85,8 @@ def search(
     """
     if similarity not in get_args(Similarity):
         raise RagcunError(f"Unknown similarity {similarity!r}: choose one of {', '.join(get_args(Similarity))}.")
-    _check_arguments(queries, corpus, corpus_ids, k, query_ids, (query_chunk, corpus_chunk))
-    wanted = min(k + 1 if query_ids is not None else k, len(corpus_ids))
+    _check_arguments(queries, corpus, corpus_ids, k, (query_chunk, corpus_chunk))
+    wanted = min(k, len(corpus_ids))
     by_id = sorted(range(len(corpus_ids)), key=corpus_ids.__getitem__)
     _check_unique(corpus_ids, by_id)
     rank_of_row = torch.empty(len(by_id), dtype=torch.int64)
@@ -108,7 +106,7 @@ def search(
             for part, merged in zip(parts, side_by_side(merge, parts, sides), strict=True):
                 part.copy_(merged)
     best = best.sort(dim=1, descending=True).values
-    return _unpack(best.cpu(), [corpus_ids[row] for row in by_id], k, query_ids)
+    return _unpack(best.cpu(), [corpus_ids[row] for row in by_id])
 
 
 class _Side:
@@ -231,20 +229,10 @@ def _monotone(bits: torch.Tensor) -> torch.Tensor:
     return bits ^ ((bits >> 31) & 0x7FFFFFFF)
 
 
-def _unpack(keys: torch.Tensor, ids_by_rank: list[str], k: int, query_ids: Sequence[str] | None) -> Hits:
-    """Sorted keys, (Q, wanted), as hits, without self-matches and cut at `k`."""
+def _unpack(keys: torch.Tensor, ids_by_rank: list[str]) -> Hits:
+    """Sorted keys, (Q, wanted), as hits."""
     scores, ranks = _score_of_key(keys).numpy(), (keys & 0xFFFFFFFF).numpy()
-    hits = Hits([], [])
-    for i, row in enumerate(ranks.tolist()):
-        ids = [ids_by_rank[rank] for rank in row]
-        kept = scores[i]
-        if query_ids is not None and query_ids[i] in ids:
-            place = ids.index(query_ids[i])
-            del ids[place]
-            kept = np.delete(kept, place)
-        hits.ids.append(ids[:k])
-        hits.scores.append(kept[:k].copy())
-    return hits
+    return Hits([[ids_by_rank[rank] for rank in row] for row in ranks.tolist()], list(scores))
 
 
 @contextmanager
@@ -284,7 +272,6 @@ def _check_arguments(
     corpus: np.ndarray,
     corpus_ids: Sequence[str],
     k: int,
-    query_ids: Sequence[str] | None,
     chunks: tuple[int, int],
 ) -> None:
     if k < 1 or min(chunks) < 1:
@@ -296,8 +283,6 @@ def _check_arguments(
         )
     if len(corpus_ids) != len(corpus) or len(corpus) == 0:
         raise RagcunError(f"{len(corpus)} document vectors and {len(corpus_ids)} ids: each document needs one of each.")
-    if query_ids is not None and len(query_ids) != len(queries):
-        raise RagcunError(f"{len(queries)} query vectors and {len(query_ids)} ids: each query needs one of each.")
 
 
 def _check_unique(ids: Sequence[str], by_id: list[int]) -> None:

@@ -21,7 +21,7 @@ from ragcun import distributed, retrieval
 from ragcun.errors import RagcunError
 from ragcun.files import atomic_folder
 from ragcun.isotropy import isotropy
-from ragcun.metrics import mean_scores, score_queries
+from ragcun.metrics import best_others, mean_scores, score_queries
 from ragcun.params import Role, Similarity
 
 _WEIGHTS, _RECORD = "model.safetensors", "best.json"
@@ -35,6 +35,7 @@ class QueriesEvaluator(BaseEvaluator):
         vectors: from text ids and their role to what the model in training gives for them, (n, D) float32.
         relevance: for each query's text id, the relevance of its passages by their ids.
         passages: text ids of the candidates.
+        own: for a query's text id, the id of the passage that the query is, which is no result.
     """
 
     def __init__(
@@ -44,8 +45,11 @@ class QueriesEvaluator(BaseEvaluator):
         relevance: Mapping[int, Mapping[int, int]],
         passages: np.ndarray,
         similarity: Similarity,
+        *,
+        own: Mapping[int, int] | None = None,
     ) -> None:
         super().__init__()
+        self.own = {str(query): str(passage) for query, passage in (own or {}).items()}
         self.name, self.vectors, self.passages, self.similarity = name, vectors, passages, similarity
         self.queries = np.array(sorted(relevance))
         self.qrels = {str(q): {str(passage): grade for passage, grade in relevance[q].items()} for q in relevance}
@@ -58,11 +62,12 @@ class QueriesEvaluator(BaseEvaluator):
             self.vectors(self.queries, "query"),
             passages,
             [str(row) for row in self.passages],
-            10,
+            10 + bool(self.own),
             self.similarity,
             device=distributed.device(),
         )
-        scores = score_queries(self.qrels, hits.to_run([str(row) for row in self.queries]), cutoffs=(10,))
+        run = best_others(hits.to_run([str(row) for row in self.queries]), self.own, 10)
+        scores = score_queries(self.qrels, run, cutoffs=(10,))
         measured = {**mean_scores(scores), "isoscore": isotropy(passages)["isoscore"]}
         return {f"{self.name}_{measure}": value for measure, value in measured.items()}
 

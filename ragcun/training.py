@@ -105,7 +105,7 @@ def validation_evaluator(
 ) -> QueriesEvaluator:
     """The validation queries over its corpus, bounded like the pairs' own."""
     relevance, pool = evaluation_pool(validation.relevance, validation.passage_ids, settings, seed)
-    return QueriesEvaluator("validation", trainee.vectors, relevance, pool, similarity)
+    return QueriesEvaluator("validation", trainee.vectors, relevance, pool, similarity, own=validation.own)
 
 
 def evaluation_pool(

@@ -177,9 +177,13 @@ class Part:
         """Whether the answer is the rest of the part; False where it is the whole file. Raises where it is neither."""
         status = response.status_code
         if status == 206 and start:
-            validator = _validator(response)
-            continues = response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
-            if continues and validator in (None, self.of.get("validator")):
+            span, _, length = response.headers.get("Content-Range", "").partition("/")
+            # "*" where the server does not know it.
+            total = int(length) if length.isdecimal() else self.of.get("bytes")
+            same = _validator(response) in (None, self.of.get("validator")) and self.of.get("bytes") in (None, total)
+            if span.startswith(f"bytes {start}-") and same:
+                if self.of.get("bytes") is None:
+                    self._note({**self.of, "bytes": total})
                 return True
         elif status == 200:
             return False
@@ -199,13 +203,19 @@ class Part:
         """Forget the part, and note what the answer is the whole of."""
         self.drop()
         length = response.headers.get("Content-Length", "")
-        self.of = {
-            "url": str(self.source),
-            "validator": _validator(response),
-            "bytes": int(length) if length.isdigit() else None,
-        }
-        write_json(self.note, self.of)
+        self._note(
+            {
+                "url": str(self.source),
+                "validator": _validator(response),
+                "bytes": int(length) if length.isdigit() else None,
+            }
+        )
         return 0
+
+    def _note(self, of: dict[str, Any]) -> None:
+        """Keep what the part is a part of, for this process and the next."""
+        self.of = of
+        write_json(self.note, of)
 
     def _receive(self, response: requests.Response, bar: tqdm) -> None:
         with self.path.open("ab") as file:

@@ -21,12 +21,14 @@ class Validation:
 
     passages, queries: the texts. A passage's id is `first_id` plus its place; the queries' ids follow the passages'.
     relevance: for each query's id, the relevance of the judged passages by their ids.
+    own: for each query's id, the id of the passage that the query itself is; empty where queries are no documents.
     """
 
     first_id: int
     passages: Sequence[str]
     queries: list[str]
     relevance: dict[int, dict[int, int]]
+    own: dict[int, int]
 
     @property
     def passage_ids(self) -> np.ndarray:
@@ -61,4 +63,8 @@ def validation_of(benchmark: Benchmark, first_id: int) -> Validation:
         for place, query in enumerate(queries)
     }
     texts = [benchmark.queries[SPLIT][query] for query in queries]
-    return Validation(first_id, benchmark.doc_texts, texts, relevance)
+    documents = benchmark.own_documents
+    own = {
+        after + place: places[documents[query]] for place, query in enumerate(queries) if documents.get(query) in places
+    }
+    return Validation(first_id, benchmark.doc_texts, texts, relevance, own)

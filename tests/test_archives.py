@@ -54,6 +54,8 @@ def test_only_what_is_wanted_is_unpacked_and_counted(tmp_path: Path) -> None:
 
 REFUSED: dict[str, tuple[list[tuple[str | zipfile.ZipInfo, bytes]], str]] = {
     "climbs": ([("set/../../out", b"x")], r"the unsafe name or link 'set/\.\./\.\./out'"),
+    "climbs in the middle": ([("set/sub/../../../out", b"x")], r"the unsafe name or link 'set/sub/\.\./\.\./\.\./out'"),
+    "climbs in the middle and stays inside": ([("set/sub/../b", b"x")], r"the unsafe name or link 'set/sub/\.\./b'"),
     "climbs as a folder": ([("set/../../out/", b"")], "unsafe name"),
     "absolute": ([("set//etc/out", b"x")], "unsafe name"),
     "backslash": ([("set/..\\out", b"x")], "unsafe name"),

@@ -42,6 +42,29 @@ def test_what_is_written_is_read_back_equal(folder: Path) -> None:
     assert read_benchmark(folder, name="mine").name == "mine"
 
 
+def test_that_queries_are_documents_is_kept_with_the_benchmark(folder: Path) -> None:
+    assert not read_benchmark(folder).queries_are_documents
+    assert read_benchmark(folder, queries_are_documents=True).queries_are_documents
+    write_benchmark(replace(BENCHMARK, queries_are_documents=True), folder)
+    assert read_benchmark(folder) == replace(BENCHMARK, queries_are_documents=True)
+    assert read_benchmark(folder, queries_are_documents=False) == BENCHMARK
+    (folder / "report.json").unlink()
+    assert not read_benchmark(folder).queries_are_documents
+
+
+def test_an_answer_that_is_left_out_as_the_querys_own_document_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ids = ["0", "1", "2"]
+    queries = {"test": {"0": "a?", "1": "b?"}, "dev": {"2": "c?"}}
+    qrels = {"test": {"0": {"0": 1}, "1": {"1": 0, "0": 1}}, "dev": {"2": {"2": 2}}}
+    write_benchmark(Benchmark("rows", ids, ["", "", ""], ["a", "b", "c"], queries, qrels), tmp_path / "rows")
+    read_benchmark(tmp_path / "rows")
+    assert "judged relevant" not in caplog.text
+    read_benchmark(tmp_path / "rows", queries_are_documents=True)
+    assert "rows: of 2 queries the document with the query's own id is judged relevant" in caplog.text
+
+
 @pytest.mark.parametrize("split", ["test", "dev"])
 def test_beir_loads_what_is_written(folder: Path, split: str) -> None:
     corpus, queries, qrels = GenericDataLoader(str(folder)).load(split=split)
@@ -91,6 +114,18 @@ BAD = {
     "no id": ("queries.jsonl", '"_id": "q1"', '"id": "q1"', r"queries\.jsonl, line 1: `_id` is None; it must"),
     "numeric id": ("corpus.jsonl", '"_id": "plain"', '"_id": 7', r"corpus\.jsonl, line 1: `_id` is 7; it must"),
     "id with a tab": ("corpus.jsonl", '"_id": "plain"', '"_id": "pl\\tain"', r"line 1: `_id` is .*without tabs"),
+    "document id with a lone surrogate": (
+        "corpus.jsonl",
+        '"_id": "plain"',
+        '"_id": "pl\\ud800ain"',
+        r"corpus\.jsonl, line 1: `_id` is 'pl\\ud800ain'; .* and lone surrogates",
+    ),
+    "query id with a lone surrogate": (
+        "queries.jsonl",
+        '"_id": "q2"',
+        '"_id": "q2\\udfff"',
+        r"queries\.jsonl, line 2: `_id` is 'q2\\udfff'; .* and lone surrogates",
+    ),
     "document twice": (
         "corpus.jsonl",
         '"_id": "titleless"',
@@ -102,12 +137,6 @@ BAD = {
         '"_id": "q3"',
         '"_id": "q1"',
         r"queries\.jsonl, line 3: the query id 'q1' is given twice; keep",
-    ),
-    "empty document": (
-        "corpus.jsonl",
-        "only text",
-        " ",
-        r"corpus\.jsonl, line 4: document 'titleless' has neither title nor text; give",
     ),
     "empty query": ("queries.jsonl", "first?", "  ", r"queries\.jsonl, line 1: query 'q1' has an empty text; give"),
     "text no string": ("corpus.jsonl", '"only text"', "5", r"corpus\.jsonl, line 4: 'text' is int; it must"),
@@ -155,30 +184,61 @@ def test_bad_input_is_an_error_that_names_file_line_and_remedy(folder: Path, bad
         read_benchmark(folder, strict=True)
 
 
-PUBLISHED = {"empty document": "1 documents have neither", "unknown document": "1 judgements are of documents"}
-
-
-@pytest.mark.parametrize("odd", PUBLISHED)
-def test_what_published_benchmarks_have_is_let_through_with_a_warning(
-    folder: Path, odd: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_document_without_text_is_kept_with_a_warning_and_counted(
+    folder: Path, strict: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    edit(folder, *BAD[odd][:3])
-    if odd == "unknown document":
-        with (folder / "qrels" / "dev.tsv").open("a") as file:
-            file.write("q3\tplain\t1\n")
-    benchmark = read_benchmark(folder)
-    assert PUBLISHED[odd] in caplog.text
-    assert len(benchmark.doc_ids) == 4
-    counts = count_benchmark(benchmark)
-    assert counts["documents_without_text"] == (odd == "empty document")
-    assert counts["splits"]["dev"]["judgements_of_unknown_documents"] == (odd == "unknown document")
+    edit(folder, "corpus.jsonl", "only text", " ")
+    benchmark = read_benchmark(folder, strict=strict)
+    assert "tiny: 1 documents have neither title nor text" in caplog.text
+    assert list(benchmark.doc_texts)[3] == ""
+    assert benchmark.doc_ids == BENCHMARK.doc_ids
+    assert count_benchmark(benchmark)["documents_without_text"] == 1
 
 
-@pytest.mark.parametrize("bad", [bad for bad in BAD if bad not in PUBLISHED])
+def test_a_published_judgement_of_an_unknown_document_is_let_through_with_a_warning(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    edit(folder, *BAD["unknown document"][:3])
+    with (folder / "qrels" / "dev.tsv").open("a") as file:
+        file.write("q3\tplain\t1\n")
+    counts = count_benchmark(read_benchmark(folder))
+    assert "1 judgements are of documents" in caplog.text
+    assert counts["splits"]["dev"]["judgements_of_unknown_documents"] == 1
+
+
+@pytest.mark.parametrize("bad", [bad for bad in BAD if bad != "unknown document"])
 def test_everything_else_is_an_error_of_a_published_benchmark_too(folder: Path, bad: str) -> None:
     name, old, new, message = BAD[bad]
     edit(folder, name, old, new)
     with pytest.raises(RagcunError, match=message):
+        read_benchmark(folder)
+
+
+def test_lone_surrogates_in_texts_are_replaced_and_counted(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    edit(folder, "corpus.jsonl", '"title": "Plain"', '"title": "Pl\\ud800ain"')
+    edit(folder, "corpus.jsonl", "only text", "only\\udc00\\ud83d\\ude00 text")
+    edit(folder, "queries.jsonl", "third?", "third\\udfff?")
+    read = read_benchmark(folder)
+    assert "corpus.jsonl: lone surrogates in 2 lines were replaced by U+FFFD" in caplog.text
+    assert "queries.jsonl: lone surrogates in 1 lines were replaced by U+FFFD" in caplog.text
+    assert read.titles[0] == "Pl\ufffdain"
+    assert read.bodies[3] == "only\ufffd\N{GRINNING FACE} text", "a pair of surrogates is a character"
+    assert read.queries["dev"] == {"q3": "third\ufffd?"}
+    write_benchmark(read, tmp_path / "written")
+    caplog.clear()
+    again = read_benchmark(tmp_path / "written", name="tiny")
+    assert again == read
+    assert "surrogates" not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl", "qrels/test.tsv"])
+def test_surrogates_encoded_as_if_they_were_characters_are_no_utf8(folder: Path, name: str) -> None:
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content.replace(b"q1" if b"q1" in content else b"plain", b"\xed\xa0\x80", 1))
+    with pytest.raises(RagcunError, match=rf"{name}.* is not UTF-8"):
         read_benchmark(folder)
 
 

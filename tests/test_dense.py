@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,15 @@ from ragcun.benchmark import Benchmark
 from ragcun.dense import evaluate_dense
 from ragcun.embeddings import TextEncoder, Texts, read_embeddings, write_embeddings
 from ragcun.errors import RagcunError
-from ragcun.evaluation import HEADLINE, Evaluation
+from ragcun.evaluation import HEADLINE, Evaluation, join_parts
 from ragcun.files import write_json
 from ragcun.isotropy import hubness, isotropy
+from ragcun.lexical import evaluate_bm25
 from ragcun.metrics import Run, mean_scores, score_queries
 from ragcun.model import IsotropicGaussianEncoder, set_linear_map, set_random_map, whitening_map
 from ragcun.params import Embed, Similarity
 from tests.processes import run_in_processes
-from tests.tiny import MAX_LENGTH, save_tiny_base, tiny_benchmark
+from tests.tiny import MAX_LENGTH, save_tiny_base, self_query, tiny_benchmark
 
 EMBED = Embed(dtype="float32", batch_size=8, max_length=None)
 TOP_K = 1000
@@ -204,29 +206,65 @@ def test_isotropy_is_of_the_corpus_under_the_model(tiny_base: Path, tmp_path: Pa
     )
 
 
-def test_a_document_with_the_querys_id_is_dropped_and_another_takes_its_place(tiny_base: Path, tmp_path: Path) -> None:
-    benchmark = tiny_benchmark()
-    # A query that is the first document itself.
-    text = benchmark.doc_texts[0]
+def test_a_querys_own_document_is_dropped_where_queries_are_documents_and_nowhere_else(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    asked = self_query(query := "d00")
+    store(tmp_path / "store", tiny_base, asked)
 
-    def best_three(query: str) -> list[str]:
-        asked = Benchmark(
-            "self",
-            benchmark.doc_ids,
-            benchmark.titles,
-            benchmark.bodies,
-            {"test": {query: text}},
-            {"test": {query: {"d01": 1}}},
-        )
-        evaluation = evaluate_dense(
-            tiny_base, asked, store(tmp_path / f"store of {query}", tiny_base, asked), EMBED, top_k=3
-        )
+    def best_three(queries_are_documents: bool) -> list[str]:
+        benchmark = replace(asked, queries_are_documents=queries_are_documents)
+        evaluation = evaluate_dense(tiny_base, benchmark, tmp_path / "store", EMBED, top_k=3)
         assert evaluation is not None
         return list(evaluation.runs["test"][query])
 
-    assert best_three("q")[0] == "d00", "the document is not the query's best: the test would prove nothing"
-    assert best_three("d00")[:2] == best_three("q")[1:]
-    assert len(best_three("d00")) == 3
+    assert best_three(False)[0] == query, "the document is not the query's best: the test would prove nothing"
+    assert best_three(True)[:2] == best_three(False)[1:]
+    assert len(best_three(True)) == len(best_three(False)) == 3
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_corpus_of_one_document_has_no_isotropy(size: int, tiny_base: Path, tmp_path: Path) -> None:
+    tiny = tiny_benchmark()
+    small = replace(
+        tiny,
+        doc_ids=tiny.doc_ids[:size],
+        titles=tiny.titles[:size],
+        bodies=tiny.bodies[:size],
+        queries={"test": {"q": "what is river boat"}},
+        qrels={"test": {"q": {tiny.doc_ids[0]: 1}}},
+    )
+    evaluation = evaluate(tiny_base, small, store(tmp_path / "store", tiny_base, small))
+    summary = evaluation.summary()
+    assert summary["recall@100"] == 1
+    assert set(summary.get("isotropy", {})) == (set() if size == 1 else {"isoscore", "mean_cosine", "effective_rank"})
+    assert join_parts({"a": evaluation, "b": evaluation}).summary().keys() == summary.keys() | {"parts"}
+
+
+def with_empty_documents() -> Benchmark:
+    """The tiny benchmark with two documents that have neither title nor text, one of them judged relevant."""
+    tiny = tiny_benchmark()
+    qrels = {**tiny.qrels, "test": {**tiny.qrels["test"], "q0": {**tiny.qrels["test"]["q0"], "empty": 1}}}
+    return replace(
+        tiny,
+        doc_ids=[*tiny.doc_ids, "empty", "blank"],
+        titles=[*tiny.titles, "", " "],
+        bodies=[*tiny.bodies, "", "\n"],
+        qrels=qrels,
+    )
+
+
+@pytest.mark.parametrize("prompts", [None, PROMPTS])
+def test_documents_without_text_go_through_embedding_and_both_searches(
+    prompts: dict[str, str] | None, tmp_path: Path
+) -> None:
+    benchmark = with_empty_documents()
+    assert list(benchmark.doc_texts)[-2:] == ["", ""]
+    base = save_tiny_base(tmp_path / "base", prompts=prompts)
+    store(tmp_path / "store", base, benchmark)
+    check_run(evaluate(base, benchmark, tmp_path / "store"), plain_search(base, benchmark, "cosine"), atol=1e-6)
+    lexical = evaluate_bm25(benchmark, TOP_K)
+    assert not {"empty", "blank"} & {document for found in lexical.runs["test"].values() for document in found}
 
 
 def test_nothing_is_left_behind(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import datetime
 import logging
+import re
 import ssl
 import subprocess
 import time
@@ -88,6 +89,50 @@ def test_a_server_that_sends_another_range_is_not_believed(target: Path) -> None
         return Response(BODY)
 
     with HttpServer(shifted, faults=[Fault.SHORT_BODY]) as server:
+        get(server, target, md5=None)
+        assert ranges(server) == [None, "bytes=150000-", None]
+    assert target.read_bytes() == BODY
+
+
+@pytest.mark.parametrize("known_length", [True, False])
+@pytest.mark.parametrize("says_so", [True, False])
+def test_a_rest_that_ends_early_is_noticed_by_its_length_where_no_hash_is_known(
+    target: Path, known_length: bool, says_so: bool
+) -> None:
+    """The server sends a shorter range than asked for, and says so in its length and range or breaks off."""
+
+    def answer(request: Request) -> Response:
+        headers = {"ETag": f'"{MD5}"'}
+        asked = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))
+        if asked is None:
+            if known_length:
+                return Response(BODY, headers=headers)
+            # In chunks, a body's length is not said before its end.
+            chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+            return Response(chunks, headers={**headers, "Content-Length": "", "Transfer-Encoding": "chunked"})
+        start = int(asked[1])
+        stop = min(start + 60_000, len(BODY))
+        if not says_so:
+            headers |= {"Content-Length": "", "Connection": "close"}
+        last = stop - 1 if says_so else len(BODY) - 1
+        return Response(BODY[start:stop], 206, {**headers, "Content-Range": f"bytes {start}-{last}/{len(BODY)}"})
+
+    with HttpServer(answer, faults=[Fault.SHORT_BODY]) as server:
+        get(server, target, md5=None)
+        assert {seen.status for seen in server.log} == {200, 206}
+        assert len(server.log) > 2
+    assert target.read_bytes() == BODY
+    assert only_file(target)
+
+
+def test_a_rest_of_a_file_of_another_length_is_not_added(target: Path) -> None:
+    def answer(request: Request) -> Response:
+        headers = {"ETag": f'"{MD5}"'}
+        if "Range" in request.headers and request.headers["Range"] != "bytes=0-":
+            return Response(BODY[150_000:], 206, {**headers, "Content-Range": "bytes 150000-299999/300001"})
+        return Response(BODY, headers=headers)
+
+    with HttpServer(answer, faults=[Fault.SHORT_BODY]) as server:
         get(server, target, md5=None)
         assert ranges(server) == [None, "bytes=150000-", None]
     assert target.read_bytes() == BODY

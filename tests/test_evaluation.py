@@ -14,6 +14,7 @@ from ragcun.benchmark import Benchmark
 from ragcun.evaluation import HEADLINE, Evaluation, join_parts, score_run, write_evaluation
 from ragcun.metrics import CUTOFFS, Run, mean_scores, score_queries
 
+TOP_K = 1000
 SHAPE = {"isoscore": 0.25, "mean_cosine": -0.01, "effective_rank": 12.5, "hubness": 0.75}
 # Ids that a reader of tables or of TREC files may take for something else.
 ODD_IDS = [
@@ -63,7 +64,7 @@ def written(
     folder: Path, *, dev: bool = True, shape: dict[str, float] | None = SHAPE, run_depth: int = 20
 ) -> tuple[Benchmark, Evaluation]:
     benchmark = a_benchmark(dev=dev)
-    evaluation = score_run(benchmark, a_run(benchmark), shape)
+    evaluation = score_run(benchmark, a_run(benchmark), TOP_K, shape)
     write_evaluation(evaluation, folder / "metrics.json", folder / "runs", run_depth, tag="tag")
     return benchmark, evaluation
 
@@ -94,14 +95,14 @@ def test_the_summary_holds_each_splits_own_means(tmp_path: Path) -> None:
 
 def test_a_query_that_finds_nothing_counts_as_0() -> None:
     benchmark = a_benchmark()
-    scores = score_run(benchmark, a_run(benchmark), None).per_query["test"]
+    scores = score_run(benchmark, a_run(benchmark), TOP_K, None).per_query["test"]
     assert (scores.loc["001"] == 0).all()
     assert set(scores.index) == set(ODD_IDS)
 
 
 def test_runs_hold_their_own_splits_queries_only() -> None:
     benchmark = a_benchmark()
-    runs = score_run(benchmark, a_run(benchmark), None).runs
+    runs = score_run(benchmark, a_run(benchmark), TOP_K, None).runs
     assert {split: set(run) for split, run in runs.items()} == {
         split: set(queries) for split, queries in benchmark.queries.items()
     }
@@ -164,7 +165,7 @@ def test_equal_scores_are_written_in_trec_evals_order(tmp_path: Path) -> None:
     benchmark = Benchmark(
         "ties", documents, [""] * 12, ["text"] * 12, {"test": {"q": "text"}}, {"test": {"q": {"d3": 1}}}
     )
-    evaluation = score_run(benchmark, {"q": dict.fromkeys(documents, 1.0)}, None)
+    evaluation = score_run(benchmark, {"q": dict.fromkeys(documents, 1.0)}, TOP_K, None)
     write_evaluation(evaluation, tmp_path / "metrics.json", tmp_path / "runs", 100, tag="tag")
     places = {line[2]: int(line[3]) for line in trec_lines(tmp_path / "runs" / "test.trec")}
     assert list(places) == sorted(documents, reverse=True)
@@ -199,8 +200,8 @@ def test_parts_are_searched_apart_and_their_means_count_alike(tmp_path: Path) ->
     first, second = a_benchmark(dev=False), a_benchmark()
     del second.queries["test"]["NA"], second.qrels["test"]["NA"]
     parts = {
-        "a": score_run(first, a_run(first, 1), {"isoscore": 0.2}),
-        "b": score_run(second, a_run(second, 2), {"isoscore": 0.4}),
+        "a": score_run(first, a_run(first, 1), TOP_K, {"isoscore": 0.2}),
+        "b": score_run(second, a_run(second, 2), TOP_K, {"isoscore": 0.4}),
     }
     joined = join_parts(parts)
     summary = joined.summary()
@@ -219,5 +220,5 @@ def test_parts_are_searched_apart_and_their_means_count_alike(tmp_path: Path) ->
 
 def test_a_benchmark_without_parts_is_its_own_evaluation() -> None:
     benchmark = a_benchmark()
-    evaluation = score_run(benchmark, a_run(benchmark), None)
+    evaluation = score_run(benchmark, a_run(benchmark), TOP_K, None)
     assert join_parts({"": evaluation}) is evaluation

@@ -1,12 +1,13 @@
 """BM25's row of the comparison is BM25's own ranking, scored like any other model's."""
 
+from dataclasses import replace
+
 import pytest
 
-from ragcun.benchmark import Benchmark
 from ragcun.bm25 import BM25Index
 from ragcun.lexical import evaluate_bm25
 from ragcun.metrics import mean_scores, score_queries
-from tests.tiny import tiny_benchmark
+from tests.tiny import self_query, tiny_benchmark
 
 
 def test_the_run_is_the_indexs_own_search() -> None:
@@ -41,25 +42,16 @@ def test_no_more_documents_than_asked() -> None:
         assert shallow[query] == dict(list(found.items())[:2])
 
 
-def test_a_document_with_the_querys_id_is_dropped_and_another_takes_its_place() -> None:
-    benchmark = tiny_benchmark()
-    # A query that is the first document itself.
-    text = benchmark.doc_texts[0]
+def test_a_querys_own_document_is_dropped_where_queries_are_documents_and_nowhere_else() -> None:
+    asked = self_query(query := "d00")
 
-    def best_three(query: str) -> list[str]:
-        asked = Benchmark(
-            "self",
-            benchmark.doc_ids,
-            benchmark.titles,
-            benchmark.bodies,
-            {"test": {query: text}},
-            {"test": {query: {"d01": 1}}},
-        )
-        return list(evaluate_bm25(asked, 3).runs["test"][query])
+    def best_three(queries_are_documents: bool) -> list[str]:
+        benchmark = replace(asked, queries_are_documents=queries_are_documents)
+        return list(evaluate_bm25(benchmark, 3).runs["test"][query])
 
-    assert best_three("q")[0] == "d00", "the document is not the query's best: the test would prove nothing"
-    assert best_three("d00")[:2] == best_three("q")[1:]
-    assert len(best_three("d00")) == 3
+    assert best_three(False)[0] == query, "the document is not the query's best: the test would prove nothing"
+    assert best_three(True)[:2] == best_three(False)[1:]
+    assert len(best_three(True)) == len(best_three(False)) == 3
 
 
 @pytest.mark.parametrize("text", ["zebra", "the of and"])

@@ -9,7 +9,7 @@ import pytrec_eval
 from beir.retrieval.evaluation import EvaluateRetrieval
 
 from ragcun.errors import RagcunError
-from ragcun.metrics import CUTOFFS, Qrels, Run, mean_scores, score_queries
+from ragcun.metrics import CUTOFFS, Qrels, Run, best_others, mean_scores, score_queries
 
 
 def random_qrels_and_run(seed: int, levels: int) -> tuple[Qrels, Run]:
@@ -152,3 +152,17 @@ def test_a_score_that_is_not_a_number_is_an_error_that_names_the_query() -> None
 def test_a_cutoff_of_0_is_an_error() -> None:
     with pytest.raises(ValueError, match="positive"):
         score_queries({"q": {"a": 1}}, {}, cutoffs=(0, 1))
+
+
+def test_a_querys_own_document_is_left_out_wherever_it_ranks_and_k_others_remain() -> None:
+    documents = {"a": 4.0, "b": 3.0, "c": 2.0, "d": 1.0}
+    run = {query: dict(documents) for query in ("first", "middle", "beyond", "none")}
+    found = best_others(run, {"first": "a", "middle": "c", "beyond": "d", "other": "b"}, 3)
+    assert {query: list(best) for query, best in found.items()} == {
+        "first": ["b", "c", "d"],
+        "middle": ["a", "b", "d"],
+        "beyond": ["a", "b", "c"],
+        "none": ["a", "b", "c"],
+    }
+    assert found["first"] == {"b": 3.0, "c": 2.0, "d": 1.0}
+    assert run["first"] == documents, "the run itself stays as it is"

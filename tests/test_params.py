@@ -57,6 +57,8 @@ def test_a_number_that_arrives_as_text_is_converted(tmp_path: Path) -> None:
         ({"ddp__nproc_per_node": "all"}, ["ddp.nproc_per_node", "all"]),
         ({"finetune__shared__negatives": 99}, ["finetune.shared.negatives", "data.mined_negatives"]),
         ({"data__benchmarks": []}, ["data.benchmarks"]),
+        ({"data__queries_are_documents": ["mine"]}, ["queries_are_documents names mine, not in local"]),
+        ({"data__queries_are_documents": ["arguana"]}, ["arguana", "of the benchmarks that ragcun brings it is known"]),
         ({"data__benchmarks": ["a", "a"]}, ["benchmarks", "a", "once"]),
         ({"data__benchmarks": ["../a"]}, ["data.benchmarks", "../a"]),
         ({"data__local": {"a/b": "x"}}, ["data.local", "a/b"]),

@@ -421,3 +421,17 @@ def test_the_figure_shows_every_model_and_is_the_same_every_time(
     assert (tmp_path / "first").read_bytes().startswith(b"\x89PNG")
     expected = [[row(comparison, model, name)["ndcg@10"] for name in BENCHMARKS] for model in ("bm25", "base")]
     assert shown == expected * 2
+
+
+def test_a_benchmark_without_isotropy_leaves_blanks(results: Results) -> None:
+    """As a corpus of one document has none."""
+    for model in MODELS:
+        path = results.metrics / model / "fanoutqa.json"
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary.pop("isotropy", None)
+        path.write_text(json.dumps(summary), encoding="utf-8")
+    comparison = results.compare()
+    for line in tables_of(comparison.to_markdown())[0]:
+        assert line["IsoScore fanoutqa"] == ""
+        assert (line["IsoScore vital-descriptions"] == "") == (line["model"] == "bm25")
+    assert "nan" not in comparison.to_latex()

@@ -72,3 +72,23 @@ def test_dev_queries_are_ranked_over_all_passages() -> None:
     expected = (1 + 1 / np.log2(4)) / (1 + 1 / np.log2(3))
     assert found["dev_ndcg@10"] == pytest.approx((1 + expected) / 2)
     assert 0 <= found["dev_isoscore"] <= 1
+
+
+def test_a_querys_own_passage_is_no_result_and_another_takes_its_place() -> None:
+    """Query 20 is passage 0; its answer, passage 10, is the tenth of the others."""
+    angles = np.linspace(0, 1, 12)
+    vectors = {row: [np.cos(angle), np.sin(angle)] for row, angle in enumerate(angles)} | {20: [1, 0]}
+
+    def ndcg(own: dict[int, int] | None) -> float:
+        evaluator = QueriesEvaluator(
+            "validation",
+            lambda ids, role: np.array([vectors[row] for row in ids.tolist()], dtype=np.float32),
+            {20: {10: 1}},
+            np.arange(12),
+            "cosine",
+            own=own,
+        )
+        return evaluator(None)["validation_ndcg@10"]  # type: ignore[arg-type]
+
+    assert ndcg(None) == 0
+    assert ndcg({20: 0}) == pytest.approx(1 / np.log2(11))

@@ -1,6 +1,7 @@
 """A small base model and a small benchmark, built from nothing but the words below: no network, seconds at most."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -83,6 +84,14 @@ def tiny_benchmark(name: str = "tiny") -> Benchmark:
             queries["dev"][f"v{number}"] = f"which {words[4]} about {words[5]}"
             qrels["dev"][f"v{number}"] = {f"d{number}2": 1, f"d{number}3": 1}
     return Benchmark(name, doc_ids, titles, bodies, queries, qrels)
+
+
+def self_query(document: str) -> Benchmark:
+    """The tiny corpus and one query, which is the document of the same id; another document of its subject answers it."""
+    tiny = tiny_benchmark("self")
+    text = tiny.doc_texts[tiny.doc_ids.index(document)]
+    answer = next(other for other in tiny.doc_ids if other[:2] == document[:2] and other != document)
+    return replace(tiny, queries={"test": {document: text}}, qrels={"test": {document: {answer: 1}}})
 
 
 def _vocabulary() -> dict[str, int]:

@@ -129,7 +129,7 @@ def benchmark_source(name: str, data: Data) -> BenchmarkSource:
             raise RagcunError(
                 f"data.local.{name} takes the name of a benchmark that ragcun brings; give your folder another"
             )
-        return LocalBenchmark(name, Path(data.local[name]))
+        return LocalBenchmark(name, Path(data.local[name]), queries_are_documents=name in data.queries_are_documents)
     local_names = "".join(f", {key}" for key in data.local)
     return _look_up(
         name, _BENCHMARKS, key="data.benchmarks", more=f"{local_names}; name your own folder in data.local"

@@ -82,7 +82,9 @@ class BeirBenchmark:
         rows = {split: _rows(folder / "qrels" / f"{split}.tsv") for split in expected["splits"]}
         reported = self.entry["reported"]
         (folder / "qrels" / f"{reported}.tsv").replace(folder / "qrels" / "test.tsv")
-        benchmark = read_benchmark(folder, name=name)
+        benchmark = read_benchmark(
+            folder, name=name, queries_are_documents=self.entry.get("queries_are_documents", False)
+        )
         found = _counts(benchmark, rows, reported)
         known = _flat(expected)
         wrong = [
@@ -107,7 +109,7 @@ def _without_figures(entry: Any) -> Any:
     """The same entry with every MD5 and count unknown."""
     if isinstance(entry, dict):
         return {key: None if key == "md5" else _without_figures(value) for key, value in entry.items()}
-    return None if isinstance(entry, int) else entry
+    return None if type(entry) is int else entry
 
 
 def _rows(qrels: Path) -> int:

@@ -4,6 +4,10 @@ md5: of the zip file, from the table in beir's README (the metadata of beir 2.2.
 zip_bytes: from ir_datasets' downloads.json. For estimates; a download is held to its MD5.
 licence: as the task of MTEB 2.26.24 names it; None where it says "not specified", and for dbpedia-entity, whose sources
     differ. A hint: the pages of the sets decide.
+queries_are_documents: True where queries are texts of the corpus' kind under ids of the same numbering, so that a query's own
+    document must not be its result: arguana, whose queries are all in the corpus, and quora. The same two are marked
+    `ignore_identical_ids` in MTEB 2.26.24. MTEB marks fiqa, fever and msmarco too, where a query and an unrelated document
+    share a number by accident; that document counts here like any other. cqadupstack's queries were taken out of its corpus.
 reported: the split whose scores BEIR reports (its README: `dev` for msmarco, `test` for the others).
 documents, queries, judgements: exact, the rows of corpus.jsonl and qrels/*.tsv and the queries judged there, as counted in
     ir_datasets' metadata.json; they agree with the rounded figures of beir's README. webis-touche2020 is the second version
@@ -68,6 +72,7 @@ REGISTRY: dict[str, dict[str, Any]] = {
     "arguana": {
         "md5": "8ad3e3c2a5867cdced806d6503f29b99",
         "zip_bytes": 3_773_617,
+        "queries_are_documents": True,
         "licence": "cc-by-sa-4.0",
         "reported": "test",
         "documents": 8674,
@@ -140,6 +145,7 @@ REGISTRY: dict[str, dict[str, Any]] = {
     "quora": {
         "md5": "18fb154900ba42a600f84b839c173167",
         "zip_bytes": 15_853_968,
+        "queries_are_documents": True,
         "licence": None,
         "reported": "test",
         "documents": 522_931,

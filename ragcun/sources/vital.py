@@ -63,7 +63,6 @@ class VitalArticles:
     def benchmark(self) -> Benchmark:
         """1,814 test and 914 dev queries over the 10,033 articles, one relevant article each. Raises as `passages` does."""
         rows = query_rows(self._articles)
-        # A query's id must not be its answer's: results with the query's own id are dropped as self-matches.
         queries = {s: {f"description-{i}": self._articles[i].description for i in rows[s]} for s in ("test", "dev")}
         qrels = {s: {f"description-{i}": {self._articles[i].title: 1} for i in rows[s]} for s in ("test", "dev")}
         return over_articles("vital-descriptions", self._articles, dict(queries), dict(qrels))

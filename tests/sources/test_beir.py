@@ -116,6 +116,7 @@ def test_the_report_says_what_it_is_and_what_was_checked(target: Path, registry:
         "licence": REAL["nfcorpus"]["licence"],
         "revision": f"md5:{registry['nfcorpus']['md5']}",
         "reported_split": "test",
+        "queries_are_documents": False,
         "checked": ["documents", "judgements in test", "md5", "queries in dev", "queries in test"],
         "unchecked": ["judgements in dev"],
         "documents": 9,
@@ -147,16 +148,19 @@ def test_a_bad_line_is_overcome(target: Path) -> None:
 
 @pytest.mark.parametrize("name", ["scifact", "cqadupstack"])
 @pytest.mark.parametrize("what", ["documents", "queries", "judgements"])
+@pytest.mark.parametrize("published", [77, 1])
 def test_other_counts_than_the_registrys_are_an_error(
-    mirror: HttpServer, target: Path, registry: dict[str, dict[str, Any]], name: str, what: str
+    mirror: HttpServer, target: Path, registry: dict[str, dict[str, Any]], name: str, what: str, published: int
 ) -> None:
+    """A set that is smaller than the published one, and one that is larger."""
     entry = registry[name].get("parts", {}).get("gis", registry[name])
     section = entry if what == "documents" else entry["splits"]["test"]
-    found, section[what] = section[what], 77
+    found, section[what] = section[what], published
+    assert 1 < found < 77, "else only one side is tried"
     where = {"scifact": "scifact", "cqadupstack": "cqadupstack/gis"}[name]
     with pytest.raises(
         RagcunError,
-        match=rf"BEIR's {where} has {found} {what}( in test)? instead of 77; name a mirror .*data\.beir_url",
+        match=rf"BEIR's {where} has {found} {what}( in test)? instead of {published}; name a mirror .*data\.beir_url",
     ):
         get(mirror, target, name)
 
@@ -261,6 +265,16 @@ def test_a_mirror_that_packed_anew_is_taken_where_that_is_allowed(
     forums.mkdir()
     BeirBenchmark("cqadupstack", f"{mirror.url}/beir", published=False).fetch(target=forums)
     assert len(read_parts(forums)) == 12
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_the_sets_whose_queries_are_documents_say_so(mirror: HttpServer, target: Path, published: bool) -> None:
+    assert {name for name in REAL if "queries_are_documents" in REAL[name]} == {"arguana", "quora"}
+    for name, expected in (("arguana", True), ("scifact", False)):
+        folder = target / name
+        folder.mkdir()
+        BeirBenchmark(name, f"{mirror.url}/beir", published=published).fetch(target=folder)
+        assert read_benchmark(folder).queries_are_documents is expected
 
 
 def test_the_mirror_holds_what_it_is_meant_to(target: Path) -> None:

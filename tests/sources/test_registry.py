@@ -57,7 +57,11 @@ def test_unknown_names_list_the_known_ones() -> None:
 
 
 def test_a_users_own_benchmark_is_found_by_its_name() -> None:
-    source = benchmark_source("mine", data(local={"mine": "some/folder"}))
+    asked = data(local={"mine": "some/folder", "other": "folder"}, queries_are_documents=["other"])
+    other = benchmark_source("other", asked)
+    assert isinstance(other, LocalBenchmark)
+    assert other.queries_are_documents
+    source = benchmark_source("mine", asked)
     assert isinstance(source, LocalBenchmark)
     assert source.folder == Path("some/folder")
 
