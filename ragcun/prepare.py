@@ -22,9 +22,9 @@ from itertools import compress, islice
 import numpy as np
 import pandas as pd
 
-from ragcun.bm25 import BM25Index
 from ragcun.digests import DigestList, Digests, Numbering
 from ragcun.held_out import Given, Negatives, Selection
+from ragcun.mining import mine
 from ragcun.pairs import Ids, StreamedPairs, TextRow
 from ragcun.raw import Pair, Passage, document_text
 
@@ -168,21 +168,15 @@ def _mine(
     """Each train pair's own negatives, then those that BM25 finds."""
     passages = [text for text, _, _ in islice(rows, table.sizes["passage", "train"])]
     queries = [text for text, role, split in rows if (role, split) == ("query", "train")]
-    keys = Numbering.of(given.key[train.rows]).number.tolist()
-    known: dict[int, set[int]] = defaultdict(set)
-    for key, positive in zip(keys, table.positives["train"].tolist(), strict=True):
-        known[key].add(positive)
-    # Enough that `mined_negatives` remain after known positives and given negatives are struck out, for any query.
-    k = mined_negatives + max(map(len, known.values())) + max(map(len, own))
-    found, scores = BM25Index(passages, progress=True).search(queries, min(k, len(passages)))
-    first_query = int(table.queries["train"].min())
-    mined = []
-    for key, query, ids in zip(keys, table.queries["train"].tolist(), own, strict=True):
-        rank = query - first_query
-        struck = known[key].union(ids.tolist())
-        matches = (i for i in found[rank][scores[rank] > 0].tolist() if i not in struck)
-        mined.append(np.array([*ids.tolist(), *islice(matches, mined_negatives)], dtype=np.int64))
-    return mined
+    asked = table.queries["train"] - table.queries["train"].min()
+    keys = Numbering.of(given.key[train.rows]).number
+    answers: dict[int, set[int]] = defaultdict(set)
+    for key, positive in zip(keys.tolist(), table.positives["train"].tolist(), strict=True):
+        answers[key].add(positive)
+    key_of = dict(zip(asked.tolist(), keys.tolist(), strict=True))
+    known = [answers[key_of[query]] for query in range(len(queries))]
+    mined = mine(passages, queries, known, asked, [set(ids.tolist()) for ids in own], mined_negatives)
+    return [np.concatenate([ids, found]) for ids, found in zip(own, mined, strict=True)]
 
 
 def _frame(table: _Table, split: str, negatives: Sequence[np.ndarray]) -> pd.DataFrame:

@@ -123,8 +123,9 @@ def test_given_negatives_come_first_then_the_best_that_bm25_finds() -> None:
     assert negatives[2] in {text(DOGS), text(FOXES)}
 
 
-def test_a_given_negative_is_not_mined_again() -> None:
-    pairs = [pair("train", "furry animals that yelp", CATS, FOXES), pair("dev", "what growls", BEARS)]
+def test_a_given_negative_is_not_mined_again_and_takes_the_place_of_none() -> None:
+    # Foxes and cats rank first: one is given already, the other is the answer.
+    pairs = [pair("train", "furry animals that purr and yelp", CATS, FOXES), pair("dev", "what growls", BEARS)]
     prepared = prepare(PASSAGES, pairs, mined_negatives=1)
     ((_, _, negatives),) = rows(prepared, prepared.train)
     assert negatives == [text(FOXES), text(DOGS)]
