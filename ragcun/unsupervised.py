@@ -13,11 +13,11 @@ from itertools import compress
 import numpy as np
 import pandas as pd
 
-from ragcun.digests import DigestList, Digests
+from ragcun.digests import DigestList, Digests, Numbering
 from ragcun.errors import RagcunError
 from ragcun.pairs import PreparedPairs
 from ragcun.params import UnsupervisedPairs
-from ragcun.raw import Passage, Split, document_text
+from ragcun.raw import Passage, Split, document_keys
 from ragcun.spool import Spool
 
 # A crop is a tenth to a half of its passage's words.
@@ -76,13 +76,14 @@ def pretraining_pairs(
 ) -> PreparedPairs:
     """The pairs of pretraining, from those passages alone whose text is among `allowed`: fine-tuning's train passages.
 
+    Texts are compared in their normal form; of passages that are equal, the first alone makes pairs.
     The passages wait in a temporary file for their turn, so memory grows with `count` and not with them.
 
     Raises:
         RagcunError: as `make_pairs`.
     """
-    documents = DigestList(document_text(passage.title, passage.text) for passage in passages)
-    usable = compress(passages, np.isin(documents.array(), allowed).tolist())
+    documents = DigestList(document_keys(passage.title, passage.text)[0] for passage in passages).array()
+    usable = compress(passages, (np.isin(documents, allowed) & Numbering.of(documents).first).tolist())
     with Spool([passage.id, passage.title, passage.text] for passage in usable) as spool:
         pairs = make_pairs(_Spooled(spool), kind, count, seed)
         report: dict[str, object] = {"kind": kind, "passages": len(spool)}

@@ -9,8 +9,9 @@ import pytest
 
 from ragcun.errors import RagcunError
 from ragcun.pairs import PreparedPairs, train_passage_digests, write_pairs
-from ragcun.raw import Passage, document_text
+from ragcun.raw import Pair, Passage, document_text
 from ragcun.unsupervised import make_pairs, pretraining_pairs
+from tests.preparing import prepare
 
 PASSAGES = [
     Passage(
@@ -148,3 +149,16 @@ def test_what_fine_tuning_keeps_out_is_kept_out_here(tmp_path: Path) -> None:
     assert set(pairs.train_passage_ids) == set(pairs.train["positive"])
     assert set(pairs.passage_ids) - set(pairs.train_passage_ids) == set(pairs.dev["positive"])
     assert pairs.texts.duplicated().sum() == 0
+
+
+def test_a_passage_that_differs_in_white_space_alone_is_the_same_here_too(tmp_path: Path) -> None:
+    wider = [Passage(p.id, p.title, p.text.replace(" ", "\n")) for p in PASSAGES]
+    prepared = prepare(
+        [*wider, *PASSAGES], [Pair("train", "q", "p"), Pair("dev", "r", PASSAGES[0].text)], mined_negatives=0
+    )
+    write_pairs(tmp_path / "finetune", prepared)
+    allowed = train_passage_digests(tmp_path / "finetune")
+    pairs = pretraining_pairs(allowed, [*PASSAGES, *wider], "title_body", 300, seed=1)
+    assert pairs.report["passages"] == 39
+    assert set(map(number, pairs.texts["text"])) == set(map(str, range(1, 40)))
+    assert (pairs.texts["text"].map(number).value_counts() == 2).all()
