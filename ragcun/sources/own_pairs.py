@@ -19,7 +19,7 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
@@ -202,7 +202,7 @@ class _Parsed(NamedTuple):
     negatives: tuple[str, ...]
 
 
-def _read(account: Reading, columns: Columns) -> Iterator[_Parsed]:
+def _read(account: Reading, columns: Columns) -> Generator[_Parsed, None, None]:
     """The pairs of the file. Raises RagcunError for an unknown split, and for one in some rows alone."""
     with_split: bool | None = None
     for row in read_rows(account, columns):
