@@ -5,7 +5,7 @@ Relevance Framework: BM25 and Beyond, 2009). Its idf is positive, so a score is 
 share a stem, and only such documents are retrieved.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import bm25s
 import numpy as np
@@ -53,13 +53,21 @@ class BM25Index:
         k = min(k, self._size)
         rows = np.full((len(queries), k), -1, dtype=np.int64)
         scores = np.zeros((len(queries), k), dtype=np.float32)
-        tokens = self._tokenize(queries)
-        for i, words in enumerate(tqdm(tokens, desc="BM25 search", unit="query", disable=not self._progress)):
-            every = self._index.get_scores_from_ids(self._index.get_tokens_ids(words))
-            best = _best_rows(every, k)
+        for i, (best, of_best) in enumerate(self.ranked(queries, [k] * len(queries))):
             rows[i, : len(best)] = best
-            scores[i, : len(best)] = every[best]
+            scores[i, : len(best)] = of_best
         return rows, scores
+
+    def ranked(self, queries: Sequence[str], depths: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """For each query, one at a time, rows and scores of its best documents, in `search`'s order.
+
+        A query gets as many as its entry in `depths`, or as many as share a stem with it.
+        """
+        tokens = tqdm(self._tokenize(queries), desc="BM25 search", unit="query", disable=not self._progress)
+        for words, depth in zip(tokens, depths, strict=True):
+            every = self._index.get_scores_from_ids(self._index.get_tokens_ids(words))
+            best = _best_rows(every, depth)
+            yield best, every[best]
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[str]]:
         # A new stemmer each time: one is not safe to share between threads, and making it costs nothing.

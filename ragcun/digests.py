@@ -56,6 +56,21 @@ class Numbering:
         return cls(rank[inverse], first)
 
 
+def places(items: np.ndarray, among: np.ndarray) -> npt.NDArray[np.int64]:
+    """(N,) where in `among`, whose entries are distinct, each of the items is; -1 where it is not."""
+    if not len(among):
+        return np.full(len(items), -1, dtype=np.int64)
+    order = np.argsort(among)
+    found = order[np.minimum(np.searchsorted(among, items, sorter=order), len(among) - 1)]
+    return np.where(among[found] == items, found, -1)
+
+
+def ranges(start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """start[0] … end[0] - 1, start[1] … end[1] - 1 and so on, in one array."""
+    sizes = end - start
+    return np.repeat(start - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
+
+
 def joined(left: Digests, right: Digests) -> np.ndarray:
     """(N,) of dtype S32: the digests of two texts as one item."""
     columns = [np.ascontiguousarray(side).view(np.uint8).reshape(-1, _BYTES) for side in (left, right)]

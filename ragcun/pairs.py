@@ -3,15 +3,17 @@
     texts.parquet   text, role (query or passage), split (train or dev); a text's id is its row
     train.parquet   query, positive, negatives: ids; one row for each distinct (query, positive)
     dev.parquet     the same, for the selection of checkpoints; no negatives
+    same.parquet    titled, body: ids of two passages that are one document, with its title and without
     report.json     what was kept, dropped or made, and why
 
 A dev text is never trained on in any way; no text of the pairs' test split is here at all.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -26,10 +28,12 @@ import pyarrow.parquet as pq
 from ragcun.digests import DigestList, Digests
 from ragcun.errors import RagcunError
 from ragcun.files import atomic_folder, write_json
-from ragcun.raw import query_key
+from ragcun.raw import normal_form, query_key
 
 _TEXTS = pa.schema([(name, pa.string()) for name in ("text", "role", "split")])
 _PAIRS = pa.schema([("query", pa.int64()), ("positive", pa.int64()), ("negatives", pa.list_(pa.int64()))])
+
+_SAME = pa.schema([("titled", pa.int64()), ("body", pa.int64())])
 
 _ROW_GROUP = 50_000
 
@@ -41,13 +45,15 @@ class PreparedPairs:
     """Texts and the pairs over them.
 
     `texts` has the columns `text`, `role` ("query" | "passage") and `split` ("train" | "dev"); `train` and `dev` have
-    `query` and `positive` (int64) and `negatives` (an int64 array a row, hardest first, of any length).
+    `query` and `positive` (int64) and `negatives` (an int64 array a row, hardest first, of any length). `same` has
+    `titled` and `body` (int64): passages that are one document, with its title and without.
     """
 
     texts: pd.DataFrame
     train: pd.DataFrame
     dev: pd.DataFrame
     report: dict[str, Any]
+    same: pd.DataFrame = field(default_factory=lambda: same_frame([], []))
 
     @cached_property
     def passage_ids(self) -> Ids:
@@ -61,12 +67,35 @@ class PreparedPairs:
 
     @cached_property
     def known_positives(self) -> dict[int, frozenset[int]]:
-        """Query id -> ids of all its positives: of every row whose query reads the same, by `query_key`."""
+        """Query id -> ids of all its positives: of every row whose query reads the same, by `query_key`.
+
+        With a positive goes every passage that is the same document, so that none is taken for a negative.
+        """
         rows = pd.concat([self.train, self.dev])[["query", "positive"]]
         asked = self.texts["text"].iloc[rows["query"].unique()]
         keys = rows["query"].map(asked.map(query_key))
-        positives = rows["positive"].groupby(keys).agg(frozenset)
+        positives = rows["positive"].groupby(keys).agg(frozenset).map(SameDocuments(self.same).spread)
         return dict(zip(rows["query"].tolist(), keys.map(positives).tolist(), strict=True))
+
+
+def same_frame(titled: npt.ArrayLike, body: npt.ArrayLike) -> pd.DataFrame:
+    """`PreparedPairs.same` of two columns of ids."""
+    return pd.DataFrame({"titled": titled, "body": body}, dtype=np.int64)
+
+
+class SameDocuments:
+    """Which other passages are the same document, by `PreparedPairs.same`."""
+
+    def __init__(self, same: pd.DataFrame) -> None:
+        self._others: defaultdict[int, set[int]] = defaultdict(set)
+        for titled, body in same[["titled", "body"]].itertuples(index=False):
+            self._others[titled].add(body)
+            self._others[body].add(titled)
+
+    def spread(self, ids: Iterable[int]) -> frozenset[int]:
+        """The ids, and those of the same documents."""
+        ids = frozenset(ids)
+        return ids.union(*(self._others[i] for i in ids if i in self._others))
 
 
 TextRow = tuple[str, str, str]
@@ -81,6 +110,7 @@ class StreamedPairs:
     train: pd.DataFrame
     dev: pd.DataFrame
     report: dict[str, Any]
+    same: pd.DataFrame
 
 
 def train_passage_ids(texts: pd.DataFrame) -> Ids:
@@ -89,11 +119,14 @@ def train_passage_ids(texts: pd.DataFrame) -> Ids:
 
 
 def train_passage_digests(folder: Path) -> Digests:
-    """Digests (T,) of the passages training may see, without holding their texts. Raises RagcunError where there are none."""
+    """Digests (T,) of the normal forms of the passages training may see, without holding their texts.
+
+    Raises RagcunError where there are none.
+    """
     with _missing_named(), pq.ParquetFile(folder / "texts.parquet", pre_buffer=False) as file:
         batches = (pd.DataFrame(batch.to_pydict()) for batch in file.iter_batches(_ROW_GROUP))
         return DigestList(
-            text for batch in batches for text in batch["text"].iloc[train_passage_ids(batch)].tolist()
+            normal_form(text) for batch in batches for text in batch["text"].iloc[train_passage_ids(batch)].tolist()
         ).array()
 
 
@@ -104,6 +137,7 @@ def write_pairs(folder: Path, pairs: PreparedPairs | StreamedPairs) -> None:
         _write_texts(rows, partial / "texts.parquet")
         _write(pairs.train, _PAIRS, partial / "train.parquet")
         _write(pairs.dev, _PAIRS, partial / "dev.parquet")
+        _write(pairs.same, _SAME, partial / "same.parquet")
         write_json(partial / "report.json", pairs.report)
 
 
@@ -121,6 +155,7 @@ def read_pairs(folder: Path) -> PreparedPairs:
             train=pd.read_parquet(folder / "train.parquet"),
             dev=pd.read_parquet(folder / "dev.parquet"),
             report=json.loads((folder / "report.json").read_text(encoding="utf-8")),
+            same=pd.read_parquet(folder / "same.parquet"),
         )
 
 

@@ -1,13 +1,18 @@
 """From raw passages and pairs to prepared ones: keep the splits apart, number the texts, mine hard negatives.
 
-1. Nothing the held-out queries ask for is seen in training (C8). A document that answers a dev or test query, compared
-   by its text, leaves the training passages, the train positives and the given negatives; a train pair whose query
-   reads as a dev or test query leaves too. Dev is kept apart from test in the same way, so that the choice of a
-   checkpoint does not look at test either.
+1. Nothing the held-out queries ask for is seen in training (C8). A document that answers a dev or test query leaves
+   the training passages, the train positives and the given negatives; a train pair whose query reads as a dev or test
+   query leaves too. Dev is kept apart from test in the same way, so that the choice of a checkpoint does not look at
+   test either.
 2. Every distinct text becomes a row of one table: train passages first, so that their ids are 0 … T-1, in the order
-   they came.
+   they came. Of texts that differ in white space or in how Unicode composes them, the first stands for all.
 3. A train pair's hard negatives are those its source gave, then the first passages BM25 finds for its query among
    the train passages that are no known positive of it.
+
+Texts are compared in their normal form, and a passage with its title as well as without, as a pair may hold the answer
+without it (`held_out.Documents`). Passage and answer then stay two rows, as they are two texts for a model; which rows
+are the same document is written too, so that neither is ever a negative for the other's query. One row for both would
+give the pair another text than its source did, and could not serve a body that several titles share.
 
 The decisions are made on digests of the texts, in arrays; the texts themselves stream from the raw files when the table
 is written, so that memory does not grow with their length. Only mining holds the train passages, in BM25's index.
@@ -22,10 +27,10 @@ from itertools import compress, islice
 import numpy as np
 import pandas as pd
 
-from ragcun.bm25 import BM25Index
-from ragcun.digests import DigestList, Digests, Numbering
-from ragcun.held_out import Given, Negatives, Selection
-from ragcun.pairs import Ids, StreamedPairs, TextRow
+from ragcun.digests import Numbering, places
+from ragcun.held_out import Documents, Given, Negatives, Selection
+from ragcun.mining import mine
+from ragcun.pairs import Ids, SameDocuments, StreamedPairs, TextRow, same_frame
 from ragcun.raw import Pair, Passage, document_text
 
 logger = logging.getLogger(__name__)
@@ -46,21 +51,17 @@ class _Table:
     positives: dict[str, Ids]
     negatives: Ids
     queries: dict[str, Ids]
+    same: pd.DataFrame
 
     @classmethod
-    def of(
-        cls,
-        given: Given,
-        passages: Digests,
-        kept: np.ndarray,
-        selections: dict[str, Selection],
-        negatives: Negatives,
-    ) -> "_Table":
+    def of(cls, given: Given, kept: np.ndarray, selections: dict[str, Selection], negatives: Negatives) -> "_Table":
+        passages = given.documents.full
         train, dev = selections["train"].rows, selections["dev"].rows
         # Ids follow the order in which the source gave the negatives, so that they can be written as they stream.
         came = np.argsort(negatives.slots)
         parts = [passages[kept], given.positive[train], given.negative[negatives.slots[came]], given.positive[dev]]
-        documents = Numbering.of(np.concatenate(parts))
+        texts = np.concatenate(parts)
+        documents = Numbering.of(texts)
         ends = np.cumsum([len(part) for part in parts])[:-1]
         first = np.split(documents.first, ends)
         _, positive_ids, negative_ids, dev_ids = np.split(documents.number, ends)
@@ -84,6 +85,7 @@ class _Table:
             positives={"train": positive_ids, "dev": dev_ids},
             negatives=in_row_order,
             queries={"train": total + query_ids[0], "dev": total + query_ids[1]},
+            same=_same_rows(given.documents, texts[documents.first]),
         )
 
     def rows(self, passages: Iterable[Passage], pairs: Iterable[Pair]) -> Iterator[TextRow]:
@@ -113,7 +115,7 @@ def prepare(passages: Iterable[Passage], pairs: Iterable[Pair], *, mined_negativ
     Raises:
         RagcunError: there is no train pair or no dev pair, or none is left.
     """
-    given = Given.of(pairs)
+    given = Given.of(Documents.of(passages), pairs)
     if not given.of_split("test").any():
         logger.warning("the pairs have no test split: only the documents of the dev queries are kept out of training")
     held_out = given.of_split("dev", "test")
@@ -122,9 +124,8 @@ def prepare(passages: Iterable[Passage], pairs: Iterable[Pair], *, mined_negativ
         "dev": Selection.of(given, "dev", given.of_split("test")),
     }
     negatives = Negatives.of(given, selections["train"], held_out)
-    documents = DigestList(document_text(passage.title, passage.text) for passage in passages).array()
-    kept = ~np.isin(documents, given.positive[held_out])
-    table = _Table.of(given, documents, kept, selections, negatives)
+    kept = ~np.isin(given.documents.full, given.answers(held_out))
+    table = _Table.of(given, kept, selections, negatives)
     sizes = np.bincount(negatives.row, minlength=len(selections["train"].rows))
     lists: Sequence[np.ndarray] = np.split(table.negatives, np.cumsum(sizes)[:-1])
     if mined_negatives:
@@ -133,9 +134,9 @@ def prepare(passages: Iterable[Passage], pairs: Iterable[Pair], *, mined_negativ
         "train_pairs": selections["train"].counts,
         "dev_pairs": selections["dev"].counts,
         "negatives": negatives.counts | _mined_report(lists, len(negatives.slots)),
-        "test": _test_report(given, documents),
+        "test": _test_report(given),
         "passages": {
-            "given": len(documents),
+            "given": len(kept),
             "removed_held_out": int((~kept).sum()),
             "train": table.sizes["passage", "train"],
             "dev": table.sizes["passage", "dev"],
@@ -143,7 +144,14 @@ def prepare(passages: Iterable[Passage], pairs: Iterable[Pair], *, mined_negativ
     }
     train = _frame(table, "train", lists)
     dev = _frame(table, "dev", [np.empty(0, dtype=np.int64)] * len(selections["dev"].rows))
-    return StreamedPairs(lambda: table.rows(passages, pairs), train, dev, report)
+    return StreamedPairs(lambda: table.rows(passages, pairs), train, dev, report, table.same)
+
+
+def _same_rows(documents: Documents, texts: np.ndarray) -> pd.DataFrame:
+    """Of the rows of `texts`, those that are the same document."""
+    rows, bodies = (places(form, texts) for form in documents.titled)
+    both = (rows >= 0) & (bodies >= 0)
+    return same_frame(rows[both], bodies[both])
 
 
 def _flags(count: int, places: np.ndarray) -> np.ndarray:
@@ -168,21 +176,19 @@ def _mine(
     """Each train pair's own negatives, then those that BM25 finds."""
     passages = [text for text, _, _ in islice(rows, table.sizes["passage", "train"])]
     queries = [text for text, role, split in rows if (role, split) == ("query", "train")]
-    keys = Numbering.of(given.key[train.rows]).number.tolist()
-    known: dict[int, set[int]] = defaultdict(set)
-    for key, positive in zip(keys, table.positives["train"].tolist(), strict=True):
-        known[key].add(positive)
-    # Enough that `mined_negatives` remain after known positives and given negatives are struck out, for any query.
-    k = mined_negatives + max(map(len, known.values())) + max(map(len, own))
-    found, scores = BM25Index(passages, progress=True).search(queries, min(k, len(passages)))
-    first_query = int(table.queries["train"].min())
-    mined = []
-    for key, query, ids in zip(keys, table.queries["train"].tolist(), own, strict=True):
-        rank = query - first_query
-        struck = known[key].union(ids.tolist())
-        matches = (i for i in found[rank][scores[rank] > 0].tolist() if i not in struck)
-        mined.append(np.array([*ids.tolist(), *islice(matches, mined_negatives)], dtype=np.int64))
-    return mined
+    asked = table.queries["train"] - table.queries["train"].min()
+    keys = Numbering.of(given.key[train.rows]).number
+    answers: dict[int, set[int]] = defaultdict(set)
+    for key, positive in zip(keys.tolist(), table.positives["train"].tolist(), strict=True):
+        answers[key].add(positive)
+    key_of = dict(zip(asked.tolist(), keys.tolist(), strict=True))
+    same = SameDocuments(table.same)
+    known = {key: same.spread(ids) for key, ids in answers.items()}
+    struck = [same.spread(ids.tolist()) for ids in own]
+    mined = mine(
+        passages, queries, [known[key_of[query]] for query in range(len(queries))], asked, struck, mined_negatives
+    )
+    return [np.concatenate([ids, found]) for ids, found in zip(own, mined, strict=True)]
 
 
 def _frame(table: _Table, split: str, negatives: Sequence[np.ndarray]) -> pd.DataFrame:
@@ -204,13 +210,13 @@ def _mined_report(negatives: Sequence[np.ndarray], given: int) -> dict[str, floa
     }
 
 
-def _test_report(given: Given, passages: Digests) -> dict[str, float]:
+def _test_report(given: Given) -> dict[str, float]:
     """How much of what the pairs' own test asks for, and of how it asks, training would have seen."""
     test, train = given.of_split("test"), given.of_split("train")
     asked, queries = np.unique(given.positive[test]), np.unique(given.key[test])
     seen_negatives = given.negative[np.repeat(train, np.diff(given.bounds))]
-    seen = [np.isin(asked, part) for part in (given.positive[train], seen_negatives, passages)]
-    found = int(np.logical_or.reduce(seen).sum())
+    seen = given.documents.spread(np.concatenate([given.positive[train], seen_negatives, given.documents.full]))
+    found = int(np.isin(asked, seen).sum())
     found_queries = int(np.isin(queries, given.key[train]).sum())
     return {
         "queries": len(queries),

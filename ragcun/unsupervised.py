@@ -13,18 +13,18 @@ from itertools import compress
 import numpy as np
 import pandas as pd
 
-from ragcun.digests import DigestList, Digests
+from ragcun.digests import DigestList, Digests, Numbering
 from ragcun.errors import RagcunError
 from ragcun.pairs import PreparedPairs
 from ragcun.params import UnsupervisedPairs
-from ragcun.raw import Passage, Split, document_text
+from ragcun.raw import Passage, Split, document_keys
 from ragcun.spool import Spool
 
 # A crop is a tenth to a half of its passage's words.
 _SHORTEST_CROP, _LONGEST_CROP = 0.1, 0.5
 # How often the sentence stays in the passage that it asks for, so that a word in common still counts (Lee et al.).
 _SENTENCE_STAYS = 0.1
-_DEV_SHARE = 0.05
+_DEV_EVERY = 20
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 TextPair = tuple[str, str]
@@ -40,32 +40,33 @@ class UnsupervisedPair:
 
 
 def make_pairs(passages: Sequence[Passage], kind: UnsupervisedPairs, count: int, seed: int) -> list[UnsupervisedPair]:
-    """Make `count` pairs, a pair from each passage in a seeded order, and around again.
+    """Make `count` pairs: a pair from each passage in a seeded order until there are enough, and around again.
 
-    Passages that cannot make a pair (one word, one sentence, no title) are passed over. A twentieth of the passages
-    gives the dev pairs.
+    Passages that cannot make a pair (one word, one sentence, no title) are passed over. Of those that make one, the
+    first of every twenty gives dev pairs: so dev is a twentieth of the pairs, wherever the last round ends.
 
     Raises:
-        RagcunError: no passage can make a pair of this kind, or too few to have a dev split.
+        RagcunError: fewer than two passages make a pair of this kind: one is for dev, and one for train.
     """
     random = np.random.default_rng(seed)
     order = random.permutation(len(passages)).tolist()
-    dev = set(order[: round(len(order) * _DEV_SHARE)])
     pairs: list[UnsupervisedPair] = []
+    usable: list[int] = []
     while order and len(pairs) < count:
         usable = []
-        for row in order[: count - len(pairs)]:
+        for row in order:
             pair = _KINDS[kind](passages[row], random)
             if pair is not None:
-                pairs.append(UnsupervisedPair("dev" if row in dev else "train", *pair))
+                pairs.append(UnsupervisedPair("train" if len(usable) % _DEV_EVERY else "dev", *pair))
                 usable.append(row)
+            if len(pairs) == count:
+                break
         # Titles and bodies are the same the second time.
         order = [] if kind == "title_body" else usable
-    splits = {pair.split for pair in pairs}
-    if splits != {"train", "dev"}:
+    if len({pair.split for pair in pairs}) < 2:
         raise RagcunError(
-            f"pretrain.pairs: {kind} made {len(pairs)} pairs from {len(passages)} passages, too few for a train and a "
-            "dev split: choose another kind, or raise pretrain.num_pairs or the number of passages"
+            f"pretrain.pairs: {kind} makes pairs from {len(usable)} of the {len(passages)} passages that training may "
+            "see, too few for a train and a dev split: choose another kind, or other data.passages"
         )
     return pairs
 
@@ -75,13 +76,14 @@ def pretraining_pairs(
 ) -> PreparedPairs:
     """The pairs of pretraining, from those passages alone whose text is among `allowed`: fine-tuning's train passages.
 
+    Texts are compared in their normal form; of passages that are equal, the first alone makes pairs.
     The passages wait in a temporary file for their turn, so memory grows with `count` and not with them.
 
     Raises:
         RagcunError: as `make_pairs`.
     """
-    documents = DigestList(document_text(passage.title, passage.text) for passage in passages)
-    usable = compress(passages, np.isin(documents.array(), allowed).tolist())
+    documents = DigestList(document_keys(passage.title, passage.text)[0] for passage in passages).array()
+    usable = compress(passages, (np.isin(documents, allowed) & Numbering.of(documents).first).tolist())
     with Spool([passage.id, passage.title, passage.text] for passage in usable) as spool:
         pairs = make_pairs(_Spooled(spool), kind, count, seed)
         report: dict[str, object] = {"kind": kind, "passages": len(spool)}

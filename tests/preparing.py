@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from ragcun.pairs import PreparedPairs, read_pairs, write_pairs
 from ragcun.prepare import prepare as prepare_streamed
-from ragcun.raw import Pair, Passage, document_text, query_key
+from ragcun.raw import Pair, Passage, document_keys, document_text, normal_form, query_key
 
 
 def prepare(passages: Iterable[Passage], pairs: Iterable[Pair], *, mined_negatives: int) -> PreparedPairs:
@@ -36,36 +36,63 @@ class Prepared:
     dev: list[Row]
 
 
-def plain_prepare(passages: Iterable[Passage], pairs: Sequence[Pair]) -> Prepared:
-    """Without mining; rows in texts."""
+class Forms:
+    """The forms of documents: a passage's title and body, and its body alone, are one document."""
+
+    def __init__(self, passages: Sequence[Passage]) -> None:
+        self.keys = [set(document_keys(passage.title, passage.text)) for passage in passages]
+
+    def of(self, texts: Iterable[str]) -> set[str]:
+        """The texts' normal forms, and the others of their documents."""
+        forms = set(map(normal_form, texts))
+        return forms.union(*(keys for keys in self.keys if keys & forms))
+
+
+def plain_prepare(passages: Sequence[Passage], pairs: Sequence[Pair]) -> Prepared:
+    """Without mining; rows in texts, each as it stands in the table: of those with one normal form, the first."""
+    forms = Forms(passages)
     splits: dict[str, list[Pair]] = defaultdict(list)
     for pair in pairs:
         splits[pair.split].append(pair)
     held_out = splits["dev"] + splits["test"]
-    documents = {pair.positive.strip() for pair in held_out}
+    documents = forms.of(pair.positive for pair in held_out)
     train = _distinct(splits["train"], documents, {query_key(pair.query) for pair in held_out})
     tests = splits["test"]
-    dev = _distinct(splits["dev"], {p.positive.strip() for p in tests}, {query_key(p.query) for p in tests})
-    known: dict[str, set[str]] = defaultdict(set)
+    dev = _distinct(splits["dev"], forms.of(pair.positive for pair in tests), {query_key(pair.query) for pair in tests})
+    known: dict[str, list[str]] = defaultdict(list)
     for row in train:
-        known[query_key(row.query)].add(row.positive)
+        known[query_key(row.query)].append(row.positive)
     for row in train:
-        own = known[query_key(row.query)]
-        first = dict(reversed([*zip(row.negatives, row.came, strict=True)]))
-        row.negatives = [n for n in dict.fromkeys(row.negatives) if n not in documents and n not in own]
-        row.came = [first[text] for text in row.negatives]
+        left = documents | forms.of(known[query_key(row.query)])
+        first = {
+            normal_form(text): (text, came) for text, came in reversed([*zip(row.negatives, row.came, strict=True)])
+        }
+        own = [first[form] for form in dict.fromkeys(map(normal_form, row.negatives)) if form not in left]
+        row.negatives, row.came = [text for text, _ in own], [came for _, came in own]
     for row in dev:
         row.negatives = []
     kept = [document_text(p.title, p.text) for p in passages]
-    kept = [text for text in kept if text not in documents]
+    kept = [text for text in kept if normal_form(text) not in documents]
     came = sorted(each for row in train for each in zip(row.came, row.negatives, strict=True))
-    in_train = dict.fromkeys(chain(kept, (row.positive for row in train), (text for _, text in came)))
-    in_dev = dict.fromkeys(row.positive for row in dev if row.positive not in in_train)
-    train_queries = dict.fromkeys(row.query for row in train)
-    dev_queries = dict.fromkeys(row.query for row in dev if row.query not in train_queries)
+    in_train = _first(chain(kept, (row.positive for row in train), (text for _, text in came)))
+    in_dev = {form: text for form, text in _first(row.positive for row in dev).items() if form not in in_train}
+    train_queries = _first(row.query for row in train)
+    dev_queries = {form: text for form, text in _first(row.query for row in dev).items() if form not in train_queries}
+    for row in chain(train, dev):
+        row.query = (train_queries | dev_queries)[normal_form(row.query)]
+        row.positive = (in_train | in_dev)[normal_form(row.positive)]
+        row.negatives = [in_train[normal_form(text)] for text in row.negatives]
     parts = (("passage", "train", in_train), ("passage", "dev", in_dev))
     parts += (("query", "train", train_queries), ("query", "dev", dev_queries))
-    return Prepared([(text, role, split) for role, split, texts in parts for text in texts], train, dev)
+    return Prepared([(text, role, split) for role, split, texts in parts for text in texts.values()], train, dev)
+
+
+def _first(texts: Iterable[str]) -> dict[str, str]:
+    """Normal form -> the first text that has it."""
+    first: dict[str, str] = {}
+    for text in texts:
+        first.setdefault(normal_form(text), text)
+    return first
 
 
 def _distinct(pairs: Sequence[Pair], documents: set[str], queries: set[str]) -> list[Row]:
@@ -73,8 +100,8 @@ def _distinct(pairs: Sequence[Pair], documents: set[str], queries: set[str]) -> 
     count = 0
     for pair in pairs:
         query, positive = pair.query.strip(), pair.positive.strip()
-        if positive not in documents and query_key(query) not in queries:
-            row = rows.setdefault((query, positive), Row(query, positive, [], []))
+        if normal_form(positive) not in documents and query_key(query) not in queries:
+            row = rows.setdefault((normal_form(query), normal_form(positive)), Row(query, positive, [], []))
             row.negatives.extend(negative.strip() for negative in pair.negatives)
             row.came.extend(range(count, count + len(pair.negatives)))
         count += len(pair.negatives)

@@ -102,6 +102,7 @@ FLOORS = [
         "benchmark",
         "pairs",
         "held_out",
+        "mining",
         "prepare",
         "unsupervised",
         "sources",

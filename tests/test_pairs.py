@@ -8,7 +8,7 @@ import pytest
 
 from ragcun.errors import RagcunError
 from ragcun.files import sha256_file
-from ragcun.pairs import PreparedPairs, read_pairs, write_pairs
+from ragcun.pairs import PreparedPairs, read_pairs, same_frame, write_pairs
 from ragcun.raw import query_key
 
 
@@ -35,6 +35,7 @@ def pairs() -> PreparedPairs:
         ),
         train=frame((4, 0, [1, 2]), (5, 1, []), (6, 2, [0])),
         dev=frame((7, 3, [])),
+        same=same_frame([2], [3]),
         report={"train_pairs": {"kept": 3}},
     )
 
@@ -47,6 +48,7 @@ def test_what_is_written_is_read_back_equal(tmp_path: Path, pairs: PreparedPairs
         pd.testing.assert_frame_equal(read[["query", "positive"]], written[["query", "positive"]])
         assert [row.tolist() for row in read["negatives"]] == [row.tolist() for row in written["negatives"]]
         assert all(row.dtype == np.int64 for row in read["negatives"])
+    pd.testing.assert_frame_equal(back.same, pairs.same)
     assert back.report == pairs.report
 
 
@@ -54,7 +56,7 @@ def test_writing_twice_gives_the_same_bytes(tmp_path: Path, pairs: PreparedPairs
     for name in ("a", "b"):
         write_pairs(tmp_path / name, pairs)
     files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file())
-    assert len(files) == 4
+    assert len(files) == 5
     assert all(sha256_file(tmp_path / "a" / path) == sha256_file(tmp_path / "b" / path) for path in files)
 
 
@@ -64,12 +66,14 @@ def test_train_passages_are_those_of_the_train_split_and_dev_searches_them_all(p
     assert pairs.passage_ids.dtype == np.int64
 
 
-def test_queries_that_read_the_same_share_their_known_positives(pairs: PreparedPairs) -> None:
+def test_queries_that_read_the_same_share_their_known_positives_and_what_is_the_same_document(
+    pairs: PreparedPairs,
+) -> None:
     assert pairs.known_positives == {
         4: frozenset({0, 1}),
         5: frozenset({0, 1}),
-        6: frozenset({2}),
-        7: frozenset({3}),
+        6: frozenset({2, 3}),
+        7: frozenset({2, 3}),
     }
 
 
@@ -86,7 +90,7 @@ def test_missing_files_say_what_to_run(tmp_path: Path, pairs: PreparedPairs) -> 
 
 
 def test_pairs_that_cannot_be_written_whole_are_not_written(tmp_path: Path, pairs: PreparedPairs) -> None:
-    broken = PreparedPairs(pairs.texts, pairs.train, pairs.dev.drop(columns="positive"), pairs.report)
+    broken = PreparedPairs(pairs.texts, pairs.train, pairs.dev.drop(columns="positive"), pairs.report, pairs.same)
     with pytest.raises(KeyError, match="positive"):
         write_pairs(tmp_path / "pairs", broken)
     assert list(tmp_path.iterdir()) == []

@@ -7,8 +7,8 @@ import pytest
 
 from ragcun.errors import RagcunError
 from ragcun.pairs import PreparedPairs
-from ragcun.raw import Pair, Passage
-from tests.preparing import plain_prepare, prepare
+from ragcun.raw import Pair, Passage, normal_form, query_key
+from tests.preparing import Forms, plain_prepare, prepare
 
 # The documents' words overlap so that BM25 would mine the held-out ones first, were they there.
 CATS = Passage("cats", "Cats", "small furry animals that purr")
@@ -21,6 +21,10 @@ PASSAGES = [CATS, DOGS, BEARS, FOXES, ROCKS]
 
 def text(passage: Passage) -> str:
     return f"{passage.title} {passage.text}".strip()
+
+
+def body(passage: Passage) -> str:
+    return passage.text.strip()
 
 
 def pair(split: str, query: str, positive: Passage, *negatives: Passage) -> Pair:
@@ -123,8 +127,9 @@ def test_given_negatives_come_first_then_the_best_that_bm25_finds() -> None:
     assert negatives[2] in {text(DOGS), text(FOXES)}
 
 
-def test_a_given_negative_is_not_mined_again() -> None:
-    pairs = [pair("train", "furry animals that yelp", CATS, FOXES), pair("dev", "what growls", BEARS)]
+def test_a_given_negative_is_not_mined_again_and_takes_the_place_of_none() -> None:
+    # Foxes and cats rank first: one is given already, the other is the answer.
+    pairs = [pair("train", "furry animals that purr and yelp", CATS, FOXES), pair("dev", "what growls", BEARS)]
     prepared = prepare(PASSAGES, pairs, mined_negatives=1)
     ((_, _, negatives),) = rows(prepared, prepared.train)
     assert negatives == [text(FOXES), text(DOGS)]
@@ -170,21 +175,98 @@ def test_train_passages_are_the_first_rows_in_the_order_they_came() -> None:
     assert rows(prepared, prepared.train) == rows(again, again.train)
 
 
+TITLED = [Passage(str(row), f"Title{row}", f"common body number{row}") for row in range(40)]
+# A pair's answer is the body, and the passage has a title before it.
+BODIES = [Pair(("train", "dev", "test")[row % 3], f"common {row}", body(TITLED[row])) for row in range(30)]  # type: ignore[arg-type]
+
+
+def test_held_out_answers_without_their_titles_leave_training() -> None:
+    held_out = {f(passage) for passage in TITLED[:30] for f in (text, body) if int(passage.id) % 3}
+    pairs = [
+        *BODIES,
+        pair("train", "with title", TITLED[1]),  # the document of a dev query
+        Pair("train", "with such negatives", "else", (text(TITLED[2]), body(TITLED[4]), text(TITLED[30]))),
+    ]
+    prepared = prepare(TITLED, pairs, mined_negatives=8)
+    assert not seen_in_training(prepared) & held_out
+    assert prepared.report["passages"]["removed_held_out"] == 20
+    assert prepared.report["train_pairs"]["removed_document_held_out"] == 1
+    assert prepared.report["negatives"]["removed_held_out"] == 2
+    assert prepared.report["test"]["documents_found_in_training_and_removed"] == 10
+
+
+def test_held_out_answers_with_their_titles_leave_training_without_them_too() -> None:
+    pairs = [pair("dev", "what barks", DOGS), Pair("train", "barks", body(DOGS)), pair("train", "purrs", CATS)]
+    prepared = prepare([*PASSAGES, Passage("", "", body(DOGS))], pairs, mined_negatives=8)
+    assert not seen_in_training(prepared) & {text(DOGS), body(DOGS)}
+    # Of a body that several titles share, one title is not the other's document; the body alone is that of both.
+    twins = [Passage("", title, "a box of steel") for title in ("Red", "Blue", "Green")]
+    prepared = prepare(twins, [pair("dev", "q", twins[0]), pair("train", "r", twins[1])], mined_negatives=8)
+    assert prepared.texts["text"].tolist() == [
+        "Blue a box of steel",
+        "Green a box of steel",
+        "Red a box of steel",
+        "r",
+        "q",
+    ]
+    prepared = prepare(
+        [*twins, CATS], [Pair("dev", "q", "a box of steel"), pair("train", "r", CATS)], mined_negatives=8
+    )
+    assert seen_in_training(prepared) == {text(CATS), "r"}
+
+
+def test_a_pairs_own_answer_is_no_negative_where_its_passage_has_a_title() -> None:
+    pairs = [Pair("train", "common number0", body(TITLED[0]), (text(TITLED[0]),)), pair("dev", "what growls", BEARS)]
+    prepared = prepare(TITLED, pairs, mined_negatives=3)
+    ((query, positive, negatives),) = rows(prepared, prepared.train)
+    assert positive == body(TITLED[0])
+    assert negatives == [text(passage) for passage in TITLED[1:4]]
+    assert prepared.report["negatives"]["removed_known_positive"] == 1
+    by_text = {t: i for i, t in enumerate(prepared.texts["text"])}
+    both = frozenset({by_text[body(TITLED[0])], by_text[text(TITLED[0])]})
+    assert prepared.known_positives[by_text[query]] == both
+
+
+def test_a_given_negative_is_not_mined_again_where_its_passage_has_a_title() -> None:
+    pairs = [Pair("train", "common number3", body(TITLED[0]), (body(TITLED[3]),)), pair("dev", "what growls", BEARS)]
+    prepared = prepare(TITLED, pairs, mined_negatives=2)
+    ((_, _, negatives),) = rows(prepared, prepared.train)
+    assert negatives == [body(TITLED[3]), text(TITLED[1]), text(TITLED[2])]
+
+
+def test_white_space_and_composition_make_no_other_document() -> None:
+    cafe, again = Passage("c", "Café", "a small\nplace "), Passage("d", "Cafe\u0301", "a  small place")
+    pairs = [
+        Pair("train", "where", "Café a small place", ("hard  things", "hard things")),
+        Pair("train", " where\n", "Cafe\u0301 a\u00a0small place"),
+        Pair("train", "which", "Dogs  furry animals that\tbark"),
+        Pair("dev", "what barks", text(DOGS)),
+    ]
+    prepared = prepare([cafe, again, *PASSAGES], pairs, mined_negatives=0)
+    assert rows(prepared, prepared.train) == [("where", text(cafe), ["hard  things"])]
+    assert prepared.report["train_pairs"]["duplicates"] == 1
+    assert prepared.report["train_pairs"]["removed_document_held_out"] == 1
+    assert prepared.texts["text"].tolist()[:2] == [text(cafe), text(CATS)]
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_digests_decide_what_the_texts_themselves_would(seed: int) -> None:
     """Few words, so that queries, documents and negatives collide in every way."""
     draw = random.Random(seed)
 
     def words() -> str:
-        return draw.choice(["", " "]) + " ".join(draw.choices(["a", "b", "C", "ß", "ö"], k=draw.choice([1, 2])))
+        space = draw.choice([" ", " ", "\n", "\u00a0 "])
+        return draw.choice(["", " "]) + space.join(
+            draw.choices(["a", "b", "C", "ß", "ö", "o\u0308"], k=draw.choice([1, 2]))
+        )
 
-    passages = [Passage("", draw.choice(["", "T"]), words()) for _ in range(12)]
+    passages = [Passage("", draw.choice(["", "T", "a"]), words()) for _ in range(12)]
     pairs = [
         Pair(
             draw.choices(("train", "dev", "test"), (8, 1, 1))[0],  # type: ignore[arg-type]
             draw.choice([str.upper, str.lower])(words()),
-            words() if draw.random() < 0.7 else text(draw.choice(passages)),
-            tuple(words() for _ in range(draw.randrange(4))),
+            words() if draw.random() < 0.7 else draw.choice([text, body])(draw.choice(passages)),
+            tuple(draw.choice([words(), text(draw.choice(passages))]) for _ in range(draw.randrange(4))),
         )
         for _ in range(40)
     ]
@@ -194,6 +276,13 @@ def test_digests_decide_what_the_texts_themselves_would(seed: int) -> None:
     assert list(prepared.texts.itertuples(index=False, name=None)) == plain.texts
     assert rows(prepared, prepared.train) == [(row.query, row.positive, row.negatives) for row in plain.train]
     assert rows(prepared, prepared.dev) == [(row.query, row.positive, []) for row in plain.dev]
+    forms, table = Forms(passages), prepared.texts[prepared.texts["role"] == "passage"]
+    asked = pd.concat([prepared.train, prepared.dev])
+    for query, known in prepared.known_positives.items():
+        key = query_key(prepared.texts["text"][query])
+        same_query = asked["query"].map(lambda i: query_key(prepared.texts["text"][i])) == key
+        answers = forms.of(prepared.texts["text"].iloc[asked["positive"][same_query]])
+        assert known == set(table.index[table["text"].map(normal_form).isin(answers)])
 
 
 @pytest.mark.parametrize(

@@ -109,3 +109,15 @@ def test_queries_that_ask_the_same_differ_in_case_alone() -> None:
     assert raw.query_key(" WHERE  is\nRome? ") == raw.query_key("where is rome?")
     # Case folding can leave a letter and its accent apart.
     assert raw.query_key("ǰ") == raw.query_key("J\u030c")
+
+
+@pytest.mark.parametrize(
+    ("title", "text", "keys"),
+    [
+        ("Rome", "Capital  of\nItaly", ("Rome Capital of Italy", "Capital of Italy")),
+        ("", " Capital of Italy", ("Capital of Italy",)),
+        ("Rome", " ", ("Rome",)),
+    ],
+)
+def test_a_document_is_known_with_its_title_and_without(title: str, text: str, keys: tuple[str, ...]) -> None:
+    assert raw.document_keys(title, text) == keys

@@ -1,5 +1,7 @@
 """Pairs from passages alone: each kind is what it says, passages keep to one split, nothing held out comes in."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -7,8 +9,9 @@ import pytest
 
 from ragcun.errors import RagcunError
 from ragcun.pairs import PreparedPairs, train_passage_digests, write_pairs
-from ragcun.raw import Passage, document_text
+from ragcun.raw import Pair, Passage, document_text
 from ragcun.unsupervised import make_pairs, pretraining_pairs
+from tests.preparing import prepare
 
 PASSAGES = [
     Passage(
@@ -16,6 +19,19 @@ PASSAGES = [
     )
     for row in range(40)
 ]
+
+
+class Many(Sequence[Passage]):
+    """As many passages as told, made when asked for; every other has two sentences, and the others one."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, row: int) -> Passage:  # type: ignore[override]
+        return Passage(f"p{row}", f"title{row}", f"one{row} two{row}." + f" three{row} four{row}." * (row % 2))
 
 
 def number(text: str) -> str:
@@ -33,6 +49,15 @@ def test_crops_are_two_spans_of_one_passage() -> None:
         assert f" {pair.positive} " in body
     assert sum(pair.query != pair.positive for pair in pairs) > 150
     assert {len(pair.query.split()) for pair in pairs} == {1, 2, 3, 4}
+
+
+def test_a_crop_is_a_tenth_to_a_half_of_the_words_from_any_place() -> None:
+    ten = [Passage(str(row), "", " ".join("abcdefghij")) for row in range(2)]
+    drawn = Counter(text for pair in make_pairs(ten, "crops", 10_000, seed=1) for text in (pair.query, pair.positive))
+    spans = {" ".join("abcdefghij"[start : start + length]) for length in range(1, 6) for start in range(11 - length)}
+    assert drawn.keys() == spans
+    # A crop of one word is an eighth of all, and each word a tenth of these; five deviations of 20,000 draws.
+    assert all(abs(drawn[word] - 250) < 80 for word in "abcdefghij")
 
 
 def test_an_inverse_cloze_query_is_a_sentence_and_asks_for_the_others() -> None:
@@ -60,6 +85,30 @@ def test_all_pairs_of_a_passage_are_in_one_split(kind: str) -> None:
     assert not rows["dev"] & rows["train"]
 
 
+@pytest.mark.parametrize("passages", [4_000, 20_000, 60_000, 200_000])
+def test_the_dev_share_is_one_of_the_pairs_however_many_the_passages(passages: int) -> None:
+    pairs = make_pairs(Many(passages), "crops", 5000, seed=1)
+    counts = Counter(pair.split for pair in pairs)
+    assert counts["dev"] == 250
+    assert counts["train"] == 4750
+
+
+@pytest.mark.parametrize("count", [2, 3, 40, 41, 43, 60, 79, 199])
+def test_a_round_that_ends_early_takes_no_more_of_the_dev_passages(count: int) -> None:
+    pairs = make_pairs(PASSAGES, "crops", count, seed=1)
+    dev = sum(pair.split == "dev" for pair in pairs)
+    assert len(pairs) == count
+    assert 1 <= dev <= 0.05 * count + 1
+
+
+def test_passages_are_taken_until_there_are_enough_pairs() -> None:
+    """Half of the passages give no pair; the others give one each before any gives two."""
+    pairs = make_pairs(Many(20_000), "inverse_cloze", 5000, seed=1)
+    assert len(pairs) == 5000
+    assert len({number(pair.query) for pair in pairs}) == 5000
+    assert len(make_pairs(Many(100), "title_body", 60, seed=1)) == 60
+
+
 def test_the_seed_decides_the_pairs() -> None:
     assert make_pairs(PASSAGES, "crops", 50, seed=1) == make_pairs(PASSAGES, "crops", 50, seed=1)
     assert make_pairs(PASSAGES, "crops", 50, seed=1) != make_pairs(PASSAGES, "crops", 50, seed=2)
@@ -70,8 +119,12 @@ def test_passages_that_make_no_pair_are_passed_over() -> None:
     for kind in ("crops", "inverse_cloze", "title_body"):
         pairs = make_pairs(PASSAGES + odd, kind, 60, seed=1)  # type: ignore[arg-type]
         assert all(pair.query and pair.positive and pair.query != "word" for pair in pairs)
-        with pytest.raises(RagcunError, match=f"pretrain.pairs: {kind} made 0 pairs"):
-            make_pairs(odd, kind, 60, seed=1)  # type: ignore[arg-type]
+        for few in (odd, [*odd, PASSAGES[0]]):  # none that makes a pair, and one
+            message = (
+                f"pretrain.pairs: {kind} makes pairs from {len(few) - 2} of the {len(few)} passages .* choose another"
+            )
+            with pytest.raises(RagcunError, match=message):
+                make_pairs(few, kind, 60, seed=1)  # type: ignore[arg-type]
 
 
 def test_what_fine_tuning_keeps_out_is_kept_out_here(tmp_path: Path) -> None:
@@ -96,3 +149,16 @@ def test_what_fine_tuning_keeps_out_is_kept_out_here(tmp_path: Path) -> None:
     assert set(pairs.train_passage_ids) == set(pairs.train["positive"])
     assert set(pairs.passage_ids) - set(pairs.train_passage_ids) == set(pairs.dev["positive"])
     assert pairs.texts.duplicated().sum() == 0
+
+
+def test_a_passage_that_differs_in_white_space_alone_is_the_same_here_too(tmp_path: Path) -> None:
+    wider = [Passage(p.id, p.title, p.text.replace(" ", "\n")) for p in PASSAGES]
+    prepared = prepare(
+        [*wider, *PASSAGES], [Pair("train", "q", "p"), Pair("dev", "r", PASSAGES[0].text)], mined_negatives=0
+    )
+    write_pairs(tmp_path / "finetune", prepared)
+    allowed = train_passage_digests(tmp_path / "finetune")
+    pairs = pretraining_pairs(allowed, [*PASSAGES, *wider], "title_body", 300, seed=1)
+    assert pairs.report["passages"] == 39
+    assert set(map(number, pairs.texts["text"])) == set(map(str, range(1, 40)))
+    assert (pairs.texts["text"].map(number).value_counts() == 2).all()

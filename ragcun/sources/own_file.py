@@ -35,10 +35,11 @@ class Reading:
     Args:
         path: of the file; its suffix says how it is read.
         report: counts the rows read and left out.
+        quiet: logs nothing, where the file is read once more.
     """
 
-    def __init__(self, path: Path, report: SourceReport) -> None:
-        self.path, self.report = path, report
+    def __init__(self, path: Path, report: SourceReport, *, quiet: bool = False) -> None:
+        self.path, self.report, self.quiet = path, report, quiet
         self.suffix = path.suffix.lower()
         self._unreadable = 0
         self._first = ""
@@ -71,7 +72,7 @@ class Reading:
             )
 
     def _count(self, number: int, reason: str, detail: str, rows: int) -> None:
-        if reason not in self.report.dropped:
+        if reason not in self.report.dropped and not self.quiet:
             logger.warning(
                 "%s, %s: %s%s; left out, as all further ones are",
                 self.path,

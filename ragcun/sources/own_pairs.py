@@ -11,27 +11,28 @@ read; but label, labels and, where there are no negatives, score and scores are 
 In a .csv and .tsv a cell of negatives, neg, positives or pos that begins with [ is a list in JSON. The layouts are those of
 sentence-transformers' datasets, and what its `mine_hard_negatives` writes as triplets and n-tuples.
 
-Without a column `split` the pairs are divided by query: a keyed hash of the query, read as `query_key` reads it, decides,
-so that all pairs of a query lie together, and a row stays in its split when the file grows.
+Without a column `split` the file is read twice: the first time to see which queries share answers, as these must lie in
+one split (`own_splits`).
 """
 
 import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ragcun import params
 from ragcun.errors import RagcunError
-from ragcun.raw import Pair, Split, query_key
+from ragcun.raw import Pair, Split, normal_form
 from ragcun.source_report import SourceReport
 from ragcun.sources.own_file import Reading, reading, shown
-from ragcun.sources.tables import Row, read_rows
+from ragcun.sources.own_splits import Division, Draw
+from ragcun.sources.tables import Columns, Row, read_rows
 from ragcun.text import clean_text
 
 logger = logging.getLogger(__name__)
@@ -46,8 +47,6 @@ _LABELS = ("label", "labels", "score", "scores")
 _NUMBERED = re.compile(r"negative_(\d{1,4})")
 _LISTS = ("negatives", "neg", "positives", "pos")
 _SPLITS: dict[str, Split] = {"train": "train", "dev": "dev", "validation": "dev", "test": "test"}
-# Queries told apart for a message about too few of them.
-_COUNTED = 10_000
 
 
 class OwnPairs:
@@ -68,13 +67,67 @@ class OwnPairs:
         Raises RagcunError as `own_file.reading` does, and for: unknown columns, an unknown split, a split in some rows
         and not in others, no pair of a split.
         """
+        kept: Counter[Split] = Counter()
         with reading(self.path, report, key=KEY, suffixes=SUFFIXES) as account:
-            splits = _Splits(account, self.settings, self.seed)
-            for row in read_rows(account, lambda names: _columns(account.path, names)):
-                for pair in _pairs(row, account, splits):
-                    splits.given[pair.split] += 1
-                    yield pair
-        splits.check()
+            division = self._division(account)
+            for pair in _read(account, lambda names: _columns(account.path, names)):
+                split = pair.split or (division.split_of(pair.query) if division else "train")
+                kept[split] += 1
+                yield Pair(split, pair.query, pair.positive, pair.negatives)
+        if kept:
+            self._check(account.path, kept, division)
+
+    def _division(self, account: Reading) -> Division | None:
+        """The splits, where the file has no column for them; what they cost is logged and counted."""
+        draw = Draw(self.settings, self.seed)
+        first = Reading(account.path, SourceReport(account.report.source), quiet=True)
+        with closing(_read(first, lambda names: _layout(account.path, names).columns)) as pairs:
+            for pair in pairs:
+                if pair.split:
+                    return None
+                draw.add(pair.query, pair.positive)
+        division = draw.division()
+        if division.divided:
+            account.report.noted[
+                "pairs for training that preparing leaves out: held-out queries share their answers"
+            ] = division.lost
+            logger.warning(
+                "%s: %d of %d queries share answers in groups too large for dev or test (the largest has %d): these are "
+                "divided by their answers, and %d pairs for training are lost, as their answers are held out; give the "
+                "file a column `split` to divide it otherwise",
+                account.path,
+                division.divided,
+                division.queries,
+                division.largest,
+                division.lost,
+            )
+        return division
+
+    def _check(self, path: Path, kept: Counter[Split], division: Division | None) -> None:
+        """Raise RagcunError where there is no pair of a split that there should be."""
+        for split in ("train", "dev", *(("test",) if division and self.settings.test_ratio else ())):
+            if kept[split]:
+                continue
+            if not division:
+                raise RagcunError(
+                    f"{path} gives no pair of the split {split}: name some rows so, or remove the column `split` to "
+                    "have the pairs divided by query"
+                )
+            count = f"{division.queries} queries"
+            if division.groups < division.queries:
+                count += f" in {division.groups} groups that share answers (the largest has {division.largest})"
+            ratio = "test_ratio (or set it to 0)" if split == "test" else "dev_ratio"
+            change = f"raise data.own_pairs.{ratio}"
+            if division.divided and split != "train":
+                change = (
+                    "raise data.own_pairs.dev_ratio and test_ratio, as no group larger than these is held out whole,"
+                )
+            if split == "train":
+                change = "lower data.own_pairs.dev_ratio and test_ratio"
+            raise RagcunError(
+                f"{path} has {count}, and none of them falls into the split {split}: {change} in params.yaml, or "
+                "give the file a column `split`"
+            )
 
 
 @dataclass(frozen=True)
@@ -140,16 +193,38 @@ class _BadCell(Exception):
     """A cell that holds neither text nor texts."""
 
 
-def _pairs(row: Row, account: Reading, splits: "_Splits") -> Iterator[Pair]:
+class _Parsed(NamedTuple):
+    """A pair of the file, and the split that its row names; None where the file has no such column."""
+
+    split: Split | None
+    query: str
+    positive: str
+    negatives: tuple[str, ...]
+
+
+def _read(account: Reading, columns: Columns) -> Generator[_Parsed, None, None]:
+    """The pairs of the file. Raises RagcunError for an unknown split, and for one in some rows alone."""
+    with_split: bool | None = None
+    for row in read_rows(account, columns):
+        try:
+            layout = _layout(account.path, tuple(row.values))
+        except RagcunError as error:
+            # In a .jsonl, where only the first row's columns are known to be right.
+            account.drop(row.number, "columns that are not those of a pair", str(error))
+            continue
+        if with_split not in (None, bool(layout.split)):
+            raise RagcunError(
+                f"{account.path}, {account.where(row.number)}: some rows have a `split` and others have none; give one to "
+                "all or to none"
+            )
+        with_split = bool(layout.split)
+        yield from _pairs(row, layout, account)
+
+
+def _pairs(row: Row, layout: _Layout, account: Reading) -> Iterator[_Parsed]:
     """The pairs of a row: none where it is no use, one for each positive else."""
-    try:
-        layout = _layout(account.path, tuple(row.values))
-    except RagcunError as error:
-        # In a .jsonl, where only the first row's columns are known to be right.
-        account.drop(row.number, "columns that are not those of a pair", str(error))
-        return
     # Before anything is left out: a split that is wrong is an error wherever it stands.
-    given = splits.given_in(row, layout)
+    split = _split(row, layout, account)
     try:
         query, *more = _texts(row, layout.query, account) or [""]
         positives = _texts(row, layout.positive, account)
@@ -164,24 +239,34 @@ def _pairs(row: Row, account: Reading, splits: "_Splits") -> Iterator[Pair]:
     elif not positives:
         account.drop(row.number, "no positive")
     else:
-        split = given or splits.drawn_for(query)
         yield from _build(split, query, positives, negatives, row.number, account)
 
 
+def _split(row: Row, layout: _Layout, account: Reading) -> Split | None:
+    if layout.split is None:
+        return None
+    value = row.values[layout.split]
+    if not isinstance(value, str) or value not in _SPLITS:
+        raise RagcunError(
+            f"{account.path}, {account.where(row.number)}: the split is {shown(value)}; write one of {', '.join(_SPLITS)}"
+        )
+    return _SPLITS[value]
+
+
 def _build(
-    split: Split, query: str, positives: list[str], negatives: list[str], number: int, account: Reading
-) -> Iterator[Pair]:
-    answers = set(positives)
-    kept = tuple(text for text in negatives if text not in answers)
+    split: Split | None, query: str, positives: list[str], negatives: list[str], number: int, account: Reading
+) -> Iterator[_Parsed]:
+    answers = set(map(normal_form, positives))
+    kept = tuple(text for text in negatives if normal_form(text) not in answers)
     if len(kept) < len(negatives):
         account.report.altered["negatives equal to the positive were left out"] += len(negatives) - len(kept)
     if len(positives) > 1:
         account.report.noted["several positives in a row, each a pair"] += 1
     for positive in positives:
-        if positive == query:
+        if normal_form(positive) == normal_form(query):
             account.drop(number, "a positive equal to its query")
         else:
-            yield Pair(split, query, positive, kept)
+            yield _Parsed(split, query, positive, kept)
 
 
 def _texts(row: Row, name: str, account: Reading) -> list[str]:
@@ -203,60 +288,3 @@ def _parse_list(cell: str, name: str) -> list[Any]:
         raise _BadCell(f"{name} begins with [ and is no list in JSON: write it with json.dumps") from error
     assert isinstance(value, list)
     return value
-
-
-class _Splits:
-    """Which split a row belongs to, and that none stays empty."""
-
-    def __init__(self, account: Reading, settings: params.OwnPairs, seed: int) -> None:
-        self.account, self.settings = account, settings
-        self.given: Counter[Split] = Counter()
-        self._key = seed.to_bytes(8, "big")
-        self._column: bool | None = None
-        self._queries: set[bytes] = set()
-
-    def given_in(self, row: Row, layout: _Layout) -> Split | None:
-        """The split that the row names; None where the file has no such column."""
-        where = f"{self.account.path}, {self.account.where(row.number)}"
-        if self._column is None:
-            self._column = layout.split is not None
-        if self._column != (layout.split is not None):
-            raise RagcunError(f"{where}: some rows have a `split` and others have none; give one to all or to none")
-        if layout.split is None:
-            return None
-        value = row.values[layout.split]
-        if not isinstance(value, str) or value not in _SPLITS:
-            raise RagcunError(f"{where}: the split is {shown(value)}; write one of {', '.join(_SPLITS)}")
-        return _SPLITS[value]
-
-    def drawn_for(self, query: str) -> Split:
-        """The split of a query: the same in every file, whatever else is there."""
-        digest = blake2b(query_key(query).encode(), key=self._key, digest_size=8).digest()
-        if len(self._queries) < _COUNTED:
-            self._queries.add(digest)
-        share = int.from_bytes(digest, "big") / 2**64
-        if share < self.settings.test_ratio:
-            return "test"
-        return "dev" if share < self.settings.test_ratio + self.settings.dev_ratio else "train"
-
-    def check(self) -> None:
-        """Raise RagcunError where there are pairs, and none of a split that there should be."""
-        if not self.given:
-            return
-        for split in ("train", "dev", *(() if self._column or not self.settings.test_ratio else ("test",))):
-            if self.given[split]:
-                continue
-            if self._column:
-                raise RagcunError(
-                    f"{self.account.path} gives no pair of the split {split}: name some rows so, or remove the column "
-                    "`split` to have the pairs divided by query"
-                )
-            count = f"{len(self._queries)}{' or more' if len(self._queries) == _COUNTED else ''}"
-            ratio = "test_ratio (or set it to 0)" if split == "test" else "dev_ratio"
-            change = (
-                "lower data.own_pairs.dev_ratio and test_ratio" if split == "train" else f"raise data.own_pairs.{ratio}"
-            )
-            raise RagcunError(
-                f"{self.account.path} has {count} queries, and none of them falls into the split {split}: {change} in "
-                "params.yaml, or give the file a column `split`"
-            )
