@@ -7,7 +7,6 @@ is taken, whatever the origin.
 import fnmatch
 import json
 from pathlib import Path, PurePosixPath
-
 from typing import get_args
 
 from ragcun.errors import RagcunError, unsupported_similarity, without_pooling
