@@ -209,9 +209,15 @@ def _embed_part(
         rows[row] = vectors[key]
 
 
-def write_embeddings(folder: Path, encoder: TextEncoder, lists: Mapping[str, Texts]) -> None:
-    """Embed each list of texts into `folder`/<name>.npy; all ranks together; published only when whole."""
-    with closing(RowCache()) as cache, shared_folder(folder) as partial:
+def write_embeddings(
+    folder: Path, encoder: TextEncoder, lists: Mapping[str, Texts], *, transient: bool = False
+) -> None:
+    """Embed each list of texts into `folder`/<name>.npy; all ranks together; published only when whole.
+
+    Args:
+        transient: the vectors are of a model that the next training replaces; the row cache drops them first.
+    """
+    with closing(RowCache(transient=transient)) as cache, shared_folder(folder) as partial:
         for name, texts in lists.items():
             with shared_array(partial / f"{name}.npy", (len(texts.texts), encoder.dim or 0)) as rows:
                 embed(texts, encoder, rows, cache, label=f"{folder.name} {name}")
