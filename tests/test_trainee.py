@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router
+from sentence_transformers.sentence_transformer.modules import Pooling
 
 from ragcun.embeddings import encode
 from ragcun.losses import RetrievalLoss
@@ -19,7 +21,7 @@ from ragcun.training import train
 from tests.invariants import Invariant, deciding, difference, relative
 from tests.processes import run_in_processes
 from tests.small_run import SETTINGS, TEXTS, paces, pairs, scores_that_rise
-from tests.tiny import save_tiny_base, save_tiny_router
+from tests.tiny import HIDDEN, save_tiny_base, save_tiny_router, tiny_transformer
 
 
 def run(
@@ -50,6 +52,14 @@ def routed(tmp_path: Path) -> Path:
     return save_tiny_router(tmp_path / "base")
 
 
+def routed_later(tmp_path: Path) -> Path:
+    """One transformer, and a pooling for each role."""
+    router = Router.for_query_document([Pooling(HIDDEN, "mean")], [Pooling(HIDDEN, "cls")], default_route=None)
+    modules = [tiny_transformer(seed=0, dropout=0.1), router]
+    SentenceTransformer(modules=modules, device="cpu").save(str(tmp_path / "base"), create_model_card=False)
+    return tmp_path / "base"
+
+
 BASES = pytest.mark.parametrize("base_of", [prompted, routed])
 
 
@@ -76,7 +86,7 @@ def test_frozen_training_from_the_store_is_frozen_training_live(
         assert torch.allclose(one, other, atol=1e-4)
 
 
-@BASES
+@pytest.mark.parametrize("base_of", [prompted, routed, routed_later])
 def test_features_in_chunks_by_length_are_the_texts_in_order(base_of: Callable[[Path], Path], tmp_path: Path) -> None:
     encoder = IsotropicGaussianEncoder(output_dim=None, base_model=str(base_of(tmp_path)), device="cpu").eval()
     ids = np.array([6, 0, 29, 3, 13, 1, 20])
