@@ -95,7 +95,7 @@ def benchmark_vectors(model: Path, benchmark: Benchmark, embeddings: Path, embed
                 "corpus": Texts.of(benchmark.doc_texts, "passage"),
                 "queries": Texts.of(list(benchmark.all_queries.values()), "query"),
             }
-            write_embeddings(scratch / "live", encoder, lists)
+            write_embeddings(scratch / "live", encoder, lists, transient=True)
             arrays = read_embeddings(scratch / "live").arrays
         yield Vectors(arrays["corpus"], arrays["queries"], similarity)
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router
 from sentence_transformers.base.modules.module import Module
 from tokenizers import Tokenizer
 from torch import nn
@@ -122,29 +123,52 @@ def describe(model: SentenceTransformer, modules: Sequence[nn.Module], dtype: st
 
 
 def fingerprint(model: SentenceTransformer, modules: Sequence[nn.Module]) -> str:
-    """A hash of what decides the output of these `modules` of `model`: weights, configurations, tokenizer."""
+    """A hash of what decides the output of these `modules` of `model`: weights, configurations, tokenizers."""
     digest = hashlib.sha256()
     for module in modules:
-        settings = module.get_config_dict() if isinstance(module, Module) else {}
-        digest.update(json.dumps([type(module).__name__, settings], sort_keys=True, default=str).encode())
+        digest.update(_as_json([type(module).__name__, _settings(module)]))
+        for name, nested in module.named_modules(remove_duplicate=False):
+            if name and isinstance(nested, Module):
+                length = getattr(nested, "max_seq_length", None)
+                digest.update(_as_json([name, type(nested).__name__, _settings(nested), length]))
         for name, tensor in sorted(module.state_dict().items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    if model.config is not None:
-        config = {key: value for key, value in model.config.to_dict().items() if key not in _NOT_ENCODING}
-        digest.update(json.dumps(config, sort_keys=True, default=str).encode())
-    # Some modules hold the fast tokenizer itself, without the transformers class around it.
-    backend = getattr(model.tokenizer, "backend_tokenizer", model.tokenizer)
-    if isinstance(backend, Tokenizer):
-        tokenizer = json.loads(backend.to_str())
-        # Calls leave their own cut-off and padding behind in the tokenizer.
-        tokenizer.update(truncation=None, padding=None)
-        digest.update(json.dumps(tokenizer, sort_keys=True).encode())
+    parts = [part for module in modules for part in module.modules() if isinstance(part, Module)]
+    for config in _distinct([model.config, *(getattr(part, "config", None) for part in parts)]):
+        digest.update(_as_json(_encoding_config(config.to_dict())))
+    for tokenizer in _distinct([model.tokenizer, *(getattr(part, "tokenizer", None) for part in parts)]):
+        # Some modules hold the fast tokenizer itself, without the transformers class around it.
+        backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
+        if isinstance(backend, Tokenizer):
+            # Calls leave their own cut-off and padding behind in the tokenizer.
+            digest.update(_as_json({**json.loads(backend.to_str()), "truncation": None, "padding": None}))
     return digest.hexdigest()
+
+
+def _distinct(values: Sequence[Any]) -> list[Any]:
+    return list({id(value): value for value in values if value is not None}.values())
+
+
+def _settings(module: nn.Module) -> dict[str, Any]:
+    settings = module.get_config_dict() if isinstance(module, Module) else {}
+    # A Router maps pairs of a task and a modality, which are no keys in JSON.
+    return settings | ({"route_mappings": str(module.route_mappings)} if isinstance(module, Router) else {})
 
 
 # Keys of a transformer's config that saving changes and encoding ignores.
 _NOT_ENCODING = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures"}
+
+
+def _encoding_config(config: Any) -> Any:
+    """A transformer's config, and those of its parts, without what encoding ignores."""
+    if not isinstance(config, Mapping):
+        return config
+    return {key: _encoding_config(value) for key, value in config.items() if key not in _NOT_ENCODING}
+
+
+def _as_json(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, default=str).encode()
 
 
 def embed(texts: Texts, encoder: TextEncoder, rows: np.ndarray, cache: RowCache, *, label: str) -> None:
@@ -185,9 +209,15 @@ def _embed_part(
         rows[row] = vectors[key]
 
 
-def write_embeddings(folder: Path, encoder: TextEncoder, lists: Mapping[str, Texts]) -> None:
-    """Embed each list of texts into `folder`/<name>.npy; all ranks together; published only when whole."""
-    with closing(RowCache()) as cache, shared_folder(folder) as partial:
+def write_embeddings(
+    folder: Path, encoder: TextEncoder, lists: Mapping[str, Texts], *, transient: bool = False
+) -> None:
+    """Embed each list of texts into `folder`/<name>.npy; all ranks together; published only when whole.
+
+    Args:
+        transient: the vectors are of a model that the next training replaces; the row cache drops them first.
+    """
+    with closing(RowCache(transient=transient)) as cache, shared_folder(folder) as partial:
         for name, texts in lists.items():
             with shared_array(partial / f"{name}.npy", (len(texts.texts), encoder.dim or 0)) as rows:
                 embed(texts, encoder, rows, cache, label=f"{folder.name} {name}")

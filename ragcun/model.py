@@ -5,7 +5,7 @@ GELU(x) − GELU(−x) = x exactly. So `Linear(d, 2D) → GELU → Linear(2D, D)
 quality. R = s·Λ^(−γ/2)·Vᵀ comes from the mean μ and the covariance VΛVᵀ of the base's embeddings: γ = 0 rotates,
 γ = 1 whitens fully, and s gives unit mean variance per dimension, the scale that SIGReg asks for.
 
-A saved model is a plain SentenceTransformer folder: it loads without this package and without remote code.
+A saved model is a plain SentenceTransformer folder in fp32: it loads without this package and without remote code.
 """
 
 import json
@@ -16,11 +16,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Dense, Dropout
+from sentence_transformers.sentence_transformer.modules import Dense, Dropout, Transformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ragcun.base import LAYOUT_FILE, load_base, saved_base_length
+from ragcun.base import LAYOUT_FILE, in_fp32, load_base, saved_base_length
 from ragcun.errors import RagcunError
 
 # Variances below this share of the mean one count as this share, so that whitening does not blow up empty directions.
@@ -43,7 +43,8 @@ class IsotropicGaussianEncoder(SentenceTransformer):
         similarity: cosine, euclidean or dot; stored in the model's config. None keeps what the loaded model says.
 
     Raises:
-        RagcunError: `model_name_or_path` was not saved by this class, or `base_model` is no SentenceTransformer.
+        RagcunError: `model_name_or_path` was not saved by this class, or `base_model` is no SentenceTransformer that
+            gives a vector a text.
     """
 
     def __init__(
@@ -59,13 +60,13 @@ class IsotropicGaussianEncoder(SentenceTransformer):
         **kwargs: Any,
     ) -> None:
         if model_name_or_path is not None:
-            super().__init__(model_name_or_path, similarity_fn_name=similarity, **kwargs)
+            super().__init__(model_name_or_path, similarity_fn_name=similarity, **in_fp32(kwargs))
+            self.float()
             self.base_length = saved_base_length(Path(model_name_or_path), len(self))
         else:
             base = load_base(base_model, **kwargs)
             base_dim = base.get_embedding_dimension()
-            if base_dim is None:
-                raise RagcunError(f"{base_model} does not say the dimension of its embeddings: use another base")
+            assert base_dim is not None
             projection = build_projection(base_dim, output_dim or base_dim, dropout)
             super().__init__(
                 modules=[*base, *projection],
@@ -159,8 +160,14 @@ def transformer_layers(model: SentenceTransformer) -> tuple[list[nn.Module], lis
     """Of a model's transformer, the modules before its layers (the embeddings), and the layers, lowest first.
 
     Raises:
-        RagcunError: it has none.
+        RagcunError: it has none, or several.
     """
+    towers = [module for module in model.modules() if isinstance(module, Transformer)]
+    if len(towers) > 1:
+        raise RagcunError(
+            f"freeze_layers and layer_decay need a base with one transformer, and this one has {len(towers)}, behind a "
+            "Router: set them to 0 and 1"
+        )
     transformer = model.transformers_model
     wanted = getattr(model.config, "num_hidden_layers", None)
     stacks = [

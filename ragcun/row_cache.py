@@ -3,6 +3,9 @@
 One SQLite file in the user's cache folder (RAGCUN_CACHE names another; RAGCUN_CACHE_GB bounds it, 20 by default). A
 key is a hash of all that decides the vector, so an entry is never stale, and the file is safe to delete at any time. It
 is a convenience: where it cannot be read or written, a warning is logged and the work goes on without it.
+
+Vectors of the base serve every later run. Those of a model that was trained serve the benchmarks that share a corpus,
+and are of no use once the model is trained anew: they lie in a table of their own, `transient`, and are dropped first.
 """
 
 import logging
@@ -21,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 # SQLite's own bound on the variables of one statement, with room to spare.
 _KEYS_A_STATEMENT = 500
+# In the order in which they are dropped.
+_TABLES = ("transient", "rows")
 
 
 class RowCache:
@@ -28,14 +33,16 @@ class RowCache:
 
     Args:
         folder: where the file lies; None is the user's cache folder.
-        max_bytes: the oldest rows are dropped where more bytes of the file than these are in use.
+        max_bytes: the oldest rows are dropped where more bytes of the file than these are in use, transient ones first.
+        transient: what is put is transient.
 
     Raises:
         RagcunError: RAGCUN_CACHE_GB is not a number.
     """
 
-    def __init__(self, folder: Path | None = None, max_bytes: int | None = None) -> None:
+    def __init__(self, folder: Path | None = None, max_bytes: int | None = None, *, transient: bool = False) -> None:
         self.folder = folder or cache_folder()
+        self.table = "transient" if transient else "rows"
         self.max_bytes = cache_bytes() if max_bytes is None else max_bytes
         self._connection: sqlite3.Connection | None = None
         with self._tolerating_faults():
@@ -43,7 +50,9 @@ class RowCache:
             connection = sqlite3.connect(self.folder / "rows.sqlite", timeout=60)
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
-            connection.execute("CREATE TABLE IF NOT EXISTS rows (id INTEGER PRIMARY KEY, key BLOB UNIQUE, vector BLOB)")
+            for table in _TABLES:
+                columns = "id INTEGER PRIMARY KEY, key BLOB UNIQUE, vector BLOB"
+                connection.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
             self._connection = connection
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
@@ -53,8 +62,9 @@ class RowCache:
             for at in range(0, len(keys) if self._connection else 0, _KEYS_A_STATEMENT):
                 part = keys[at : at + _KEYS_A_STATEMENT]
                 marks = ",".join("?" * len(part))
-                rows = self._open.execute(f"SELECT key, vector FROM rows WHERE key IN ({marks})", part)
-                found.update((key, np.frombuffer(vector, dtype="<f4")) for key, vector in rows)
+                for table in _TABLES:
+                    rows = self._open.execute(f"SELECT key, vector FROM {table} WHERE key IN ({marks})", part)
+                    found.update((key, np.frombuffer(vector, dtype="<f4")) for key, vector in rows)
         return found
 
     def put(self, vectors: Mapping[bytes, np.ndarray]) -> None:
@@ -63,7 +73,7 @@ class RowCache:
             if self._connection:
                 rows = ((key, vector.astype("<f4").tobytes()) for key, vector in vectors.items())
                 with self._open:
-                    self._open.executemany("INSERT OR IGNORE INTO rows (key, vector) VALUES (?, ?)", rows)
+                    self._open.executemany(f"INSERT OR IGNORE INTO {self.table} (key, vector) VALUES (?, ?)", rows)
 
     def close(self) -> None:
         """Drop the oldest rows above the bound, and let go of the file."""
@@ -81,10 +91,13 @@ class RowCache:
             pages, free, page_bytes = (self._pragma(name) for name in ("page_count", "freelist_count", "page_size"))
             size = (pages - free) * page_bytes
             if size > self.max_bytes:
-                (rows,) = self._open.execute("SELECT COUNT(*) FROM rows").fetchone()
+                counts = [self._open.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0] for table in _TABLES]
                 # Down to nine tenths, so that the next few runs do not each drop a little.
-                surplus = rows - int(rows * 0.9 * self.max_bytes / size)
-                self._open.execute("DELETE FROM rows WHERE id IN (SELECT id FROM rows ORDER BY id LIMIT ?)", (surplus,))
+                surplus = sum(counts) - int(sum(counts) * 0.9 * self.max_bytes / size)
+                for table, rows in zip(_TABLES, counts, strict=True):
+                    oldest = f"SELECT id FROM {table} ORDER BY id LIMIT ?"
+                    self._open.execute(f"DELETE FROM {table} WHERE id IN ({oldest})", (min(rows, surplus),))
+                    surplus -= min(rows, surplus)
 
     def _pragma(self, name: str) -> int:
         (value,) = self._open.execute(f"PRAGMA {name}").fetchone()

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ragcun import distributed
-from ragcun.base import cut_texts_at, load_base
+from ragcun.base import load_base, texts_cut_at
 from ragcun.embeddings import TextEncoder, Texts, read_embeddings, scratch_folder, write_embeddings
 from ragcun.errors import RagcunError
 from ragcun.files import atomic_file, atomic_folder, cache_folder, hash_files
@@ -191,13 +191,11 @@ def trainee_of(
         with base_vectors(validation, run.init, params) as beyond:
             yield FrozenTrainee(encoder, store, beyond)
         return
-    before = encoder.max_seq_length
-    cut_texts_at(encoder, run.max_length)
     texts = pairs.texts["text"].tolist() + ([*validation.passages, *validation.queries] if validation else [])
-    yield LiveTrainee(
-        encoder, texts, chunk=run.forward_size, dtype=run.settings.dtype, cache_gradients=run.cache_gradients
-    )
-    cut_texts_at(encoder, before)
+    with texts_cut_at(encoder, run.max_length):
+        yield LiveTrainee(
+            encoder, texts, chunk=run.forward_size, dtype=run.settings.dtype, cache_gradients=run.cache_gradients
+        )
 
 
 @contextmanager

@@ -100,12 +100,12 @@ class GlobalBatches(Dataset[GlobalBatch]):
 class Features:
     """Texts ready for the model: its input tensors in one or more chunks, and where each row belongs.
 
-    chunks: each the input of one forward pass.
+    chunks: each the input of one forward pass: tensors, and the task by which a Router chooses its route.
     order: (n,) row of the concatenated chunks' embeddings for each text; shorter than the chunks where these hold a
         row that only keeps a pass from being empty.
     """
 
-    chunks: list[Mapping[str, Tensor]]
+    chunks: list[Mapping[str, Any]]
     order: Tensor
 
 

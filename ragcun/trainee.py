@@ -6,14 +6,13 @@ through the whole model, in chunks of like length, so that little is spent on pa
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.util import batch_to_device
-from torch import Tensor
 
+from ragcun.base import embed_probe, preprocess
 from ragcun.embeddings import encode, take
 from ragcun.model import Head, IsotropicGaussianEncoder
 from ragcun.params import Dtype, Role
@@ -92,11 +91,8 @@ class LiveTrainee:
         by_length = sorted(range(len(rows)), key=lambda place: len(self.texts[rows[place]]))
         order = torch.empty(len(rows), dtype=torch.long)
         order[torch.tensor(by_length)] = torch.arange(len(rows))
-        prompt = prompt_of(self.encoder, role)
-        chunks: list[Mapping[str, Tensor]] = [
-            self.encoder.preprocess(
-                [self.texts[rows[place]] for place in by_length[at : at + self.chunk]], prompt=prompt
-            )
+        chunks: list[Mapping[str, Any]] = [
+            preprocess(self.encoder, [self.texts[rows[place]] for place in by_length[at : at + self.chunk]], role)
             for at in range(0, len(rows), self.chunk)
         ]
         return Features(chunks, order[: len(ids)])
@@ -109,26 +105,18 @@ class LiveTrainee:
 
 
 def freeze_unused(encoder: IsotropicGaussianEncoder) -> None:
-    """Freeze what embeddings do not depend on, such as BERT's pooler under mean pooling.
+    """Freeze what neither a query's nor a passage's embedding depends on, such as BERT's pooler under mean pooling.
 
     It gets no gradient; DDP would wait for one, and weight decay would shrink it.
     """
     training = encoder.training
     encoder.eval()
-    inputs = batch_to_device(encoder.preprocess(["a text"]), encoder.device)
     parameters = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
-    embedded = encoder(inputs)["sentence_embedding"].sum()
+    embedded = sum(
+        (embed_probe(encoder, role).sum() for role in get_args(Role)), torch.zeros((), device=encoder.device)
+    )
     for parameter, gradient in zip(
         parameters, torch.autograd.grad(embedded, parameters, allow_unused=True), strict=True
     ):
         parameter.requires_grad_(gradient is not None)
     encoder.train(training)
-
-
-def prompt_of(model: SentenceTransformer, role: Role) -> str | None:
-    """The prompt that `encode_query` or `encode_document` would put before a text."""
-    names = ("query",) if role == "query" else ("document", "passage", "corpus")
-    for name in (*names, model.default_prompt_name):
-        if name is not None and name in model.prompts:
-            return model.prompts[name]
-    return None

@@ -1,7 +1,9 @@
 """A dense model's scores are those of a plain exact search, from the store or live, on any number of processes."""
 
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -343,3 +345,26 @@ def test_the_untrained_projection_without_whitening_scores_as_the_base(
     assert 0 < base.summary()["ndcg@10"] < 1
     for split in ("test", "dev"):
         assert np.allclose(ours.per_query[split], base.per_query[split], atol=1e-4)
+
+
+def test_live_vectors_serve_the_next_benchmark_and_leave_the_cache_before_the_bases(
+    tiny_base: Path, tmp_path: Path, row_cache_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    benchmark = tiny_benchmark()
+    store(tmp_path / "store", tiny_base, benchmark)
+    model = save_model(tmp_path / "model", tiny_base, move_base=True)
+
+    def counts() -> tuple[int, int]:
+        with closing(sqlite3.connect(row_cache_folder / "rows.sqlite")) as file:
+            return tuple(file.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0] for table in ("rows", "transient"))  # type: ignore[return-value]
+
+    texts = len({*benchmark.doc_texts}) + len({*benchmark.all_queries.values()})
+    assert counts() == (texts, 0)
+    evaluate(model, benchmark, tmp_path / "store")
+    assert counts() == (texts, texts)
+
+    def fail(*args: object) -> None:
+        raise AssertionError("a text was encoded")
+
+    monkeypatch.setattr(TextEncoder, "encode", fail)
+    evaluate(model, tiny_benchmark("another with the same corpus"), tmp_path / "store")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
@@ -35,7 +36,7 @@ from ragcun.model import IsotropicGaussianEncoder, set_random_map
 from ragcun.row_cache import RowCache
 from stages import run_stage
 from tests.processes import run_in_processes
-from tests.tiny import HIDDEN, WORDS, save_tiny_base
+from tests.tiny import HIDDEN, WORDS, save_tiny_base, save_tiny_router
 
 PROMPTS = {"query": "query: ", "document": "passage: "}
 
@@ -241,6 +242,37 @@ def test_whatever_decides_a_vector_misses_the_cache_when_it_changes(
     assert encoded_rows(tmp_path / "after", change(load(tiny_base)), lists) == expected
 
 
+def test_the_transformers_config_decides_a_vector(tiny_base: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_base, tmp_path / "other")
+    path = tmp_path / "other" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "layer_norm_eps": 0.5}))
+    one, other = load(tiny_base), load(tmp_path / "other")
+    assert np.abs(one.encode("river") - other.encode("river")).max() > 1e-3, "vacuous"
+    assert fingerprint(one, list(one)) != fingerprint(other, list(other))
+
+
+def test_how_a_config_says_the_storage_of_its_parts_decides_nothing(tiny_base: Path) -> None:
+    model = load(tiny_base)
+    before = fingerprint(model, list(model))
+    model.config.text_config = {"dtype": "float16", "_name_or_path": "elsewhere"}
+    stored = fingerprint(model, list(model))
+    model.config.text_config = {"dtype": "float32", "_name_or_path": "here"}
+    assert fingerprint(model, list(model)) == stored != before
+
+
+def test_the_default_prompt_decides_a_vector(tiny_base: Path) -> None:
+    """Where a model has no prompt for a role."""
+    models = [load(tiny_base) for _ in range(2)]
+    for model, default in zip(models, (None, "instruction"), strict=True):
+        model.prompts.clear()
+        model.prompts["instruction"] = "what is "
+        model.default_prompt_name = default
+    one, other = (text_encoder(model) for model in models)
+    assert np.abs(one.encode(["river"], "query") - other.encode(["river"], "query")).max() > 1e-3, "vacuous"
+    assert one.description != other.description
+    assert one.key("river", "query") != other.key("river", "query")
+
+
 def test_a_text_as_a_query_is_not_taken_for_the_text_as_a_passage(tiny_base: Path) -> None:
     encoder = text_encoder(load(tiny_base))
     keys = {encoder.key(text, role) for text in ("a", "b") for role in ("query", "passage")}
@@ -343,6 +375,90 @@ def test_the_tokenizer_of_a_static_model_counts() -> None:
     assert np.abs(same.encode("River") - other.encode("River")).max() > 0
     assert fingerprint(same, list(same)) == fingerprint(again, list(again))
     assert fingerprint(same, list(same)) != fingerprint(other, list(other))
+
+
+# Bases with a Router
+
+
+def test_each_role_takes_its_route(tmp_path: Path) -> None:
+    base = save_tiny_router(tmp_path / "router")
+    texts = some_texts(8)
+    roles: list[Role] = ["query", "passage"] * 4
+    write_embeddings(tmp_path / "e", text_encoder(load(base)), {"texts": Texts(texts, roles)})
+    found, model = read_embeddings(tmp_path / "e").arrays["texts"], load(base)
+    queries, passages = model.encode_query(texts), model.encode_document(texts)
+    assert np.abs(queries - passages).max(axis=1).min() > 1e-2, "one route would do"
+    np.testing.assert_allclose(found[::2], queries[::2], atol=1e-6)
+    np.testing.assert_allclose(found[1::2], passages[1::2], atol=1e-6)
+
+
+def test_the_router_inside_a_saved_model_is_known_to_be_the_base(tmp_path: Path) -> None:
+    base = load(save_tiny_router(tmp_path / "router"))
+    expected = json.loads(json.dumps(describe(base, list(base), "float32")))
+    encoder = IsotropicGaussianEncoder(base_model=str(tmp_path / "router"), output_dim=8, device="cpu")
+    encoder.save(str(tmp_path / "trained"))
+    reloaded = IsotropicGaussianEncoder(str(tmp_path / "trained"), device="cpu")
+    assert describe(reloaded, list(reloaded.base), "float32") == expected
+    plain, texts = load(tmp_path / "trained"), some_texts(5)
+    for mine, theirs in ((encoder.encode_query, plain.encode_query), (encoder.encode_document, plain.encode_document)):
+        np.testing.assert_allclose(mine(texts), theirs(texts), atol=1e-6)
+
+
+def _route_pooling(router: Router) -> None:
+    router.sub_modules["query"][1].pooling_mode = "cls"
+
+
+def _route_weight(router: Router) -> None:
+    with torch.no_grad():
+        next(router.sub_modules["document"].parameters()).view(-1)[7] += 1e-6
+
+
+def _route_length(router: Router) -> None:
+    router.sub_modules["query"][0].max_seq_length = 9
+
+
+def _route_config(router: Router) -> None:
+    router.sub_modules["document"][0].model.config.layer_norm_eps = 0.5
+
+
+def _route_tokenizer(router: Router) -> None:
+    router.sub_modules["document"][0].tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
+
+
+def _route_mapping(router: Router) -> None:
+    router.route_mappings = {("query", "text"): "document"}
+
+
+def _default_route(router: Router) -> None:
+    router.default_route = "query"
+
+
+def _swapped(router: Router) -> None:
+    towers = router.sub_modules
+    towers["query"], towers["document"] = towers["document"], towers["query"]
+
+
+CHANGES_OF_A_ROUTE = (
+    _route_pooling,
+    _route_weight,
+    _route_length,
+    _route_config,
+    _route_tokenizer,
+    _route_mapping,
+    _default_route,
+    _swapped,
+)
+
+
+def test_routers_that_differ_in_anything_have_keys_of_their_own(tmp_path: Path) -> None:
+    base = save_tiny_router(tmp_path / "router")
+    keys = {text_encoder(load(base)).key("river", "query")}
+    assert text_encoder(load(base)).key("river", "query") in keys
+    for change in CHANGES_OF_A_ROUTE:
+        model = load(base)
+        change(model[0])
+        keys.add(text_encoder(model).key("river", "query"))
+    assert len(keys) == 1 + len(CHANGES_OF_A_ROUTE)
 
 
 # Whole or absent

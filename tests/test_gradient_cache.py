@@ -17,7 +17,7 @@ from ragcun.training import plan_batches
 from tests.invariants import Invariant, difference
 from tests.processes import run_in_processes
 from tests.small_run import SETTINGS, TEXTS, pairs
-from tests.tiny import save_tiny_base
+from tests.tiny import save_tiny_base, save_tiny_router
 
 pytestmark = pytest.mark.engine
 
@@ -56,6 +56,14 @@ def test_cached_gradients_are_the_uncached_with_the_same_dropout(
     assert plain.keys() == cached.keys()
     kind = "bf16" if bf16 else "fp32"
     invariant(f"gradients, cached or not, dropout .1, {kind}", difference(plain, cached), 0.0)
+
+
+def test_cached_gradients_of_two_towers_are_the_uncached(tmp_path: Path, invariant: Invariant) -> None:
+    base = str(save_tiny_router(tmp_path / "router"))
+    plain, cached = (gradients(base, cached) for cached in (False, True))
+    assert {name.split(".")[2] for name in plain if "sub_modules" in name} == {"query", "document"}
+    assert plain.keys() == cached.keys()
+    invariant("gradients of two towers, cached or not, dropout .1, fp32", difference(plain, cached), 0.0)
 
 
 PRECISIONS = {"fp64": (1e-9, 1e-6), "fp32": (1e-4, 1e-3)}

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router
+from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import nn
 
 from ragcun.errors import RagcunError
@@ -21,6 +23,7 @@ from ragcun.model import (
     set_random_map,
     whitening_map,
 )
+from tests.tiny import HIDDEN, save_tiny_router, tiny_transformer
 
 TEXTS = ["alpha beta", "gamma delta epsilon", "beta", "zeta eta theta alpha"]
 
@@ -138,6 +141,31 @@ def test_a_frozen_base_stays_in_evaluation_mode_and_out_of_training(tiny_base: P
     assert groups["base"] == []
     assert {id(p) for p in groups["projection"]} == {id(p) for part in encoder.projection for p in part.parameters()}
     assert {id(p) for p in encoder.parameters() if p.requires_grad} == {id(p) for p in groups["projection"]}
+
+
+def test_both_towers_of_a_frozen_router_stay_in_evaluation_mode(tmp_path: Path) -> None:
+    encoder = IsotropicGaussianEncoder(base_model=str(save_tiny_router(tmp_path / "router")), device="cpu").train()
+    towers = [encoder[0].sub_modules[role] for role in ("query", "document")]
+    assert not any(module.training for tower in towers for module in tower.modules())
+    assert not any(parameter.requires_grad for tower in towers for parameter in tower.parameters())
+
+
+def test_layers_of_several_towers_are_refused_by_name_and_those_of_a_shared_one_are_found(tmp_path: Path) -> None:
+    router = save_tiny_router(tmp_path / "router")
+    with pytest.raises(RagcunError, match=r"freeze_layers and layer_decay need .* one transformer, and this one has 2"):
+        IsotropicGaussianEncoder(base_model=str(router), freeze_base=False, freeze_layers=1, device="cpu")
+    tower = tiny_transformer(seed=0, dropout=0)
+    shared = SentenceTransformer(
+        modules=[Router.for_query_document([tower, Pooling(HIDDEN, "mean")], [tower, Pooling(HIDDEN, "cls")])],
+        device="cpu",
+    )
+    shared.save(str(tmp_path / "shared"), create_model_card=False)
+    encoder = IsotropicGaussianEncoder(
+        base_model=str(tmp_path / "shared"), freeze_base=False, freeze_layers=1, device="cpu"
+    )
+    trained = {name for name, value in encoder.named_parameters() if value.requires_grad}
+    assert any("layer.1." in name for name in trained)
+    assert not any("layer.0." in name or "embeddings" in name for name in trained)
 
 
 def test_a_live_base_trains(tiny_base: Path) -> None:

@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ragcun.errors import RagcunError
-from ragcun.own_files import link_benchmark, link_file, link_model, own_model, own_path
+from ragcun.own_files import OUTPUTS, link_benchmark, link_file, link_model, own_model, own_path
 from tests.sources.conftest import files_of, write_files
 
 pytestmark = pytest.mark.sources
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
@@ -36,6 +39,8 @@ def test_a_model_is_a_folder_that_exists_or_looks_like_a_path(tmp_path: Path, mo
     assert own_model("pypi:x") is None
     assert own_model("maker/here") == Path("maker/here")
     assert own_model("./nowhere") == Path("./nowhere")
+    # No name on the hub, also before it is there.
+    assert own_model("models/smart_hybrid") == Path("models/smart_hybrid")
 
 
 def test_links_lead_to_the_content_and_follow_its_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,3 +94,75 @@ def test_a_missing_or_empty_folder_is_named_and_leaves_no_note_that_would_hide_i
     with pytest.raises(RagcunError, match=r"base_model names the folder .*, which does not exist; correct"):
         link_model(tmp_path / "nowhere", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_every_output_of_the_pipeline_is_known_as_one() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values()
+    outs = [out for stage in stages for out in stage.get("do", stage).get("outs", [])]
+    paths = {next(iter(out)) if isinstance(out, dict) else out for out in outs} - {"${item.out}"}
+    items = [item for stage in stages if isinstance(each := stage.get("foreach"), dict) for item in each.values()]
+    paths |= {item["out"] for item in items if "out" in item}
+    assert {"models/pretrain", "models/base", "data/own/${key}", "metrics/comparison.md"} <= paths
+    assert not [path for path in paths if not any(Path(path).is_relative_to(output) for output in OUTPUTS)]
+
+
+@pytest.fixture
+def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model among the outputs of the project that is the current folder."""
+    monkeypatch.chdir(tmp_path)
+    return write_files(tmp_path / "models/smart_hybrid", {"modules.json": b"[]"})
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "models/smart_hybrid",
+        "./models/smart_hybrid",
+        "models/../models/smart_hybrid/",
+        "models/not_yet_there",
+        "HERE/models/smart_hybrid",
+        "linked",
+        "linked_twice",
+        "of_links",
+    ],
+)
+def test_a_model_of_this_pipeline_is_no_base_by_whatever_path(spec: str, trained: Path, tmp_path: Path) -> None:
+    """Each run would train on its own last result."""
+    (tmp_path / "linked").symlink_to("models/smart_hybrid")
+    (tmp_path / "linked_twice").symlink_to(tmp_path / "linked")
+    (tmp_path / "of_links").mkdir()
+    (tmp_path / "of_links/modules.json").symlink_to("../models/smart_hybrid/modules.json")
+    path = own_model(spec.replace("HERE", str(tmp_path)))
+    with pytest.raises(RagcunError, match=r"base_model .* an output of this pipeline \(models/\).*\(cp -RL .* my_"):
+        link_model(path, Path("data/own/base_model"))
+    assert not Path("data").exists()
+
+
+def test_an_output_that_dvc_links_into_its_cache_is_still_an_output(trained: Path, tmp_path: Path) -> None:
+    cached = write_files(tmp_path / ".dvc/cache", {"ab12": b"[]"}) / "ab12"
+    (trained / "modules.json").unlink()
+    (trained / "modules.json").symlink_to(cached)
+    (tmp_path / "of_links").mkdir()
+    (tmp_path / "of_links/modules.json").symlink_to(trained / "modules.json")
+    for name in ("models/smart_hybrid", "of_links"):
+        with pytest.raises(RagcunError, match="an output of this pipeline"):
+            link_model(Path(name), Path("data/own/base_model"))
+
+
+def test_a_copy_of_a_trained_model_is_a_base(trained: Path, tmp_path: Path) -> None:
+    for folder in ("my_start", "data/mine", "models_of_mine/start", "elsewhere/models/smart_hybrid"):
+        write_files(tmp_path / folder, {"modules.json": b"[]"})
+        link_model(own_model(folder), Path("data/own/base_model"))
+        assert files_of(Path("data/own/base_model")) == {"modules.json": b"[]"}
+
+
+def test_pairs_and_benchmarks_among_the_outputs_are_refused_too(trained: Path, tmp_path: Path) -> None:
+    write_files(tmp_path / "data", {"raw/pairs/pairs.jsonl": b"{}", "benchmarks/mine/corpus.jsonl": b"{}"})
+    with pytest.raises(
+        RagcunError, match=r"data\.pairs names .*pairs\.jsonl, which leads to an output .*\(data/raw/\)"
+    ):
+        link_file(Path("data/raw/pairs/pairs.jsonl"), Path("data/own/pairs"), key="data.pairs")
+    with pytest.raises(
+        RagcunError, match=r"data\.local\.mine names .*mine, which leads to an output .*\(data/benchmarks/"
+    ):
+        link_benchmark(Path("data/benchmarks/mine"), Path("data/own/benchmarks/mine"), key="data.local.mine")

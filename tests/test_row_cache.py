@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -80,6 +81,41 @@ def test_the_oldest_rows_are_dropped_above_the_bound(tmp_path: Path) -> None:
     left = list(kept(tmp_path, everything))
     assert left == list(everything)[-len(left) :], "it was not the oldest that went"
     assert bound / 2 < len(left) * 1024 < bound
+
+
+def test_vectors_of_a_model_that_trains_are_dropped_before_any_of_the_base(tmp_path: Path) -> None:
+    """The transient ones are the newest; the oldest of them go first, and the base's only where that is not enough."""
+    base, live = rows(range(600), width=256), rows(range(600, 2000), width=256)
+    for vectors, transient in ((base, False), (live, True)):
+        cache = RowCache(tmp_path, max_bytes=10_000_000, transient=transient)
+        cache.put(vectors)
+        assert equal(cache.get(list(vectors)), vectors)
+        cache.close()
+    assert equal(kept(tmp_path, base | live), base | live), "another run finds both"
+
+    RowCache(tmp_path, max_bytes=1_500_000).close()
+    assert equal(kept(tmp_path, base), base)
+    left = list(kept(tmp_path, live))
+    assert left == list(live)[-len(left) :]
+    assert 200 < len(left) < 1000
+
+    RowCache(tmp_path, max_bytes=400_000, transient=True).close()
+    assert kept(tmp_path, live) == {}
+    left = list(kept(tmp_path, base))
+    assert left == list(base)[-len(left) :]
+    assert 100 < len(left) < 400
+
+
+def test_a_cache_of_an_earlier_version_is_used_as_it_is(tmp_path: Path) -> None:
+    old = sqlite3.connect(tmp_path / FILE)
+    old.execute("CREATE TABLE rows (id INTEGER PRIMARY KEY, key BLOB UNIQUE, vector BLOB)")
+    old.execute("INSERT INTO rows (key, vector) VALUES (?, ?)", (b"key 7", rows(range(7, 8))[b"key 7"].tobytes()))
+    old.commit()
+    old.close()
+    cache = RowCache(tmp_path, transient=True)
+    cache.put(rows(range(8, 9)))
+    cache.close()
+    assert equal(kept(tmp_path, rows(range(10))), rows(range(7, 9)))
 
 
 def test_the_file_does_not_grow_with_the_number_of_runs(tmp_path: Path) -> None:

@@ -97,6 +97,17 @@ def test_the_controls_are_the_start_itself_and_a_random_projection(
     assert not np.allclose(whitened, random)
 
 
+@pytest.mark.parametrize("kind", ["base", "random"])
+def test_a_projection_that_the_base_brings_goes_on_as_it_is(
+    kind: str, tiny_base: Path, inputs: Path, tmp_path: Path
+) -> None:
+    folders = {"pairs_folder": inputs / "pairs", "store_folder": inputs / "store"}
+    write_control(tiny_params(seed=7), "random", init=tiny_base, **folders, model_folder=tmp_path / "first")
+    begun = begin(tiny_params(projection_init=kind), tmp_path / "first", inputs)
+    brought = IsotropicGaussianEncoder(str(tmp_path / "first"), device="cpu").state_dict()
+    assert all(torch.equal(value, brought[name]) for name, value in begun.state_dict().items())
+
+
 def test_a_control_of_a_warm_start_begins_anew(tiny_base: Path, inputs: Path, tmp_path: Path) -> None:
     folders = {"pairs_folder": inputs / "pairs", "store_folder": inputs / "store"}
     write_control(tiny_params(), "random", init=tiny_base, **folders, model_folder=tmp_path / "first")

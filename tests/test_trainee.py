@@ -1,11 +1,15 @@
 """The two shapes of a model train alike; chunks by length change nothing; prompts are those of encoding."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router
+from sentence_transformers.sentence_transformer.modules import Pooling
 
 from ragcun.embeddings import encode
 from ragcun.losses import RetrievalLoss
@@ -17,7 +21,7 @@ from ragcun.training import train
 from tests.invariants import Invariant, deciding, difference, relative
 from tests.processes import run_in_processes
 from tests.small_run import SETTINGS, TEXTS, paces, pairs, scores_that_rise
-from tests.tiny import save_tiny_base
+from tests.tiny import HIDDEN, save_tiny_base, save_tiny_router, tiny_transformer
 
 
 def run(
@@ -44,11 +48,27 @@ def prompted(tmp_path: Path) -> Path:
     return save_tiny_base(tmp_path / "base", prompts={"query": "which ", "document": "passage "})
 
 
+def routed(tmp_path: Path) -> Path:
+    return save_tiny_router(tmp_path / "base")
+
+
+def routed_later(tmp_path: Path) -> Path:
+    """One transformer, and a pooling for each role."""
+    router = Router.for_query_document([Pooling(HIDDEN, "mean")], [Pooling(HIDDEN, "cls")], default_route=None)
+    modules = [tiny_transformer(seed=0, dropout=0.1), router]
+    SentenceTransformer(modules=modules, device="cpu").save(str(tmp_path / "base"), create_model_card=False)
+    return tmp_path / "base"
+
+
+BASES = pytest.mark.parametrize("base_of", [prompted, routed])
+
+
 @pytest.mark.engine
+@BASES
 def test_frozen_training_from_the_store_is_frozen_training_live(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invariant: Invariant
+    base_of: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invariant: Invariant
 ) -> None:
-    base = prompted(tmp_path)
+    base = base_of(tmp_path)
     encoders = [IsotropicGaussianEncoder(output_dim=16, base_model=str(base), device="cpu") for _ in range(2)]
     roles = pairs().texts["role"]
     store = np.zeros((60, 32), dtype=np.float32)
@@ -66,8 +86,9 @@ def test_frozen_training_from_the_store_is_frozen_training_live(
         assert torch.allclose(one, other, atol=1e-4)
 
 
-def test_features_in_chunks_by_length_are_the_texts_in_order(tmp_path: Path) -> None:
-    encoder = IsotropicGaussianEncoder(output_dim=None, base_model=str(prompted(tmp_path)), device="cpu").eval()
+@pytest.mark.parametrize("base_of", [prompted, routed, routed_later])
+def test_features_in_chunks_by_length_are_the_texts_in_order(base_of: Callable[[Path], Path], tmp_path: Path) -> None:
+    encoder = IsotropicGaussianEncoder(output_dim=None, base_model=str(base_of(tmp_path)), device="cpu").eval()
     ids = np.array([6, 0, 29, 3, 13, 1, 20])
     loss = RetrievalLoss(encoder, similarity="dot", temperature=1, isotropy_weight=0, isotropy_directions=1)
     for role in ("query", "passage"):
@@ -78,7 +99,7 @@ def test_features_in_chunks_by_length_are_the_texts_in_order(tmp_path: Path) -> 
         embedded = loss._embed([dict(chunk) for chunk in features.chunks], features.order)
         expected = trainee.vectors(ids, role)  # type: ignore[arg-type]
         assert np.allclose(embedded.detach(), expected, atol=1e-5)
-    assert not np.allclose(trainee.vectors(ids, "query"), trainee.vectors(ids, "passage"), atol=1e-3), "vacuous prompts"
+    assert not np.allclose(trainee.vectors(ids, "query"), trainee.vectors(ids, "passage"), atol=1e-3), "vacuous roles"
 
 
 def test_no_text_still_makes_a_pass_for_the_gradients(tmp_path: Path) -> None:
@@ -124,6 +145,35 @@ def test_a_live_run_moves_what_is_not_frozen_at_each_groups_rate(
     assert stays == pooler | frozen
     # What gets no gradient is not left to DDP, which would wait for it, nor to weight decay.
     assert stays == {name for name, value in encoder.named_parameters() if not value.requires_grad}
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_live_run_trains_the_tower_of_each_role(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cached: bool
+) -> None:
+    encoder = IsotropicGaussianEncoder(output_dim=16, base_model=str(routed(tmp_path)), freeze_base=False, device="cpu")
+    before = {name: value.clone() for name, value in encoder.named_parameters()}
+    trainee = LiveTrainee(encoder, TEXTS, chunk=4, dtype="float32", cache_gradients=cached)
+    monkeypatch.setattr("ragcun.selection.mean_scores", scores_that_rise())
+    run(trainee, tmp_path / "work", monkeypatch, base=1e-3, projection=1e-2)
+    stays = {name for name, value in encoder.named_parameters() if torch.equal(value, before[name])}
+    assert stays == {name for name in before if ".pooler." in name}
+    assert {name.split(".")[2] for name in before if name not in stays and "sub_modules" in name} == {
+        "query",
+        "document",
+    }
+    encoder.save(str(tmp_path / "trained"), create_model_card=False)
+    plain = SentenceTransformer(str(tmp_path / "trained"), device="cpu")
+    assert np.allclose(plain.encode_query(TEXTS), trainee.vectors(np.arange(60), "query"), atol=1e-5)
+    assert np.allclose(plain.encode_document(TEXTS), trainee.vectors(np.arange(60), "passage"), atol=1e-5)
+
+
+def test_a_role_that_uses_a_part_alone_keeps_it_in_training(tmp_path: Path) -> None:
+    """What queries use is not frozen for passages that do not, and the other way round."""
+    encoder = IsotropicGaussianEncoder(output_dim=16, base_model=str(routed(tmp_path)), freeze_base=False, device="cpu")
+    LiveTrainee(encoder, TEXTS, chunk=4, dtype="float32")
+    frozen = {name for name, value in encoder.named_parameters() if not value.requires_grad}
+    assert frozen == {name for name, _ in encoder.named_parameters() if ".pooler." in name}
 
 
 def trained_live(base: str, work: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
@@ -32,14 +33,47 @@ _OTHER = "query passage title of a the and about which what is was in on with ol
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
-def save_tiny_base(folder: Path, *, seed: int = 0, prompts: dict[str, str] | None = None, dropout: float = 0.1) -> Path:
+def save_tiny_base(
+    folder: Path,
+    *,
+    seed: int = 0,
+    prompts: dict[str, str] | None = None,
+    dropout: float = 0.1,
+    dtype: torch.dtype = torch.float32,
+) -> Path:
     """Save a SentenceTransformer of two random BERT layers, mean pooling and Normalize; return `folder`.
 
     Args:
         seed: of the weights.
         prompts: by name (`query`, `document`); their words may be those of the texts.
         dropout: of every layer, where it trains.
+        dtype: of the weights in the file.
     """
+    modules = [tiny_transformer(seed=seed, dropout=dropout, dtype=dtype), Pooling(HIDDEN, "mean"), Normalize()]
+    SentenceTransformer(modules=modules, prompts=prompts, device="cpu").save(str(folder), create_model_card=False)
+    return folder
+
+
+def save_tiny_router(folder: Path, *, query_pooling: str = "mean", seeds: tuple[int, int] = (0, 1)) -> Path:
+    """Save a SentenceTransformer with a tower for queries and one for documents, then Normalize; return `folder`.
+
+    Args:
+        seeds: of the towers' weights.
+    """
+    towers = [
+        [tiny_transformer(seed=seed, dropout=0.1), Pooling(HIDDEN, pooling)]
+        for seed, pooling in zip(seeds, (query_pooling, "mean"), strict=True)
+    ]
+    # What a query is sent by is what encode_query says: no route is taken by default.
+    router = Router.for_query_document(*towers, default_route=None, allow_empty_key=False)
+    prompts = {"query": "which ", "document": "the "}
+    modules = [router, Normalize()]
+    SentenceTransformer(modules=modules, prompts=prompts, device="cpu").save(str(folder), create_model_card=False)
+    return folder
+
+
+def tiny_transformer(*, seed: int, dropout: float, dtype: torch.dtype = torch.float32) -> Transformer:
+    """Two random BERT layers with their tokenizer."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         bert = BertModel(
@@ -57,11 +91,9 @@ def save_tiny_base(folder: Path, *, seed: int = 0, prompts: dict[str, str] | Non
             )
         )
     with tempfile.TemporaryDirectory() as parts:
-        bert.save_pretrained(parts)
+        bert.to(dtype).save_pretrained(parts)
         _tokenizer().save_pretrained(parts)
-        modules = [Transformer(parts), Pooling(HIDDEN, pooling_mode="mean"), Normalize()]
-    SentenceTransformer(modules=modules, prompts=prompts, device="cpu").save(str(folder), create_model_card=False)
-    return folder
+        return Transformer(parts)
 
 
 def tiny_benchmark(name: str = "tiny") -> Benchmark:

@@ -7,8 +7,10 @@ is taken, whatever the origin.
 import fnmatch
 import json
 from pathlib import Path, PurePosixPath
+from typing import get_args
 
-from ragcun.errors import RagcunError
+from ragcun.errors import RagcunError, unsupported_similarity, without_pooling
+from ragcun.params import Similarity
 
 # `*` also matches `/`, as in huggingface_hub, which is given the same patterns.
 TAKEN = ("*.safetensors", "*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.md")
@@ -16,6 +18,8 @@ LEFT_OUT = ("onnx/*", "*/onnx/*", "openvino/*", "*/openvino/*", "checkpoint-*/*"
 
 # The kinds of module that hold weights, by the last part of their type in modules.json.
 _WITH_WEIGHTS = ("Transformer", "Dense", "LayerNorm", "StaticEmbedding")
+# Kinds that need a vector of the whole text, or give none. A model of these alone, after a transformer, has no pooling.
+_WITHOUT_POOLING = {"Transformer", "Dense", "Normalize", "Dropout", "LayerNorm"}
 # Files that hold a tokenizer's vocabulary; one of them is enough.
 _TOKENIZER = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.tiktoken")
 
@@ -52,6 +56,27 @@ def check_model_folder(folder: Path, *, origin: str) -> None:
         # Without its files transformers would make an empty tokenizer, to which every word is unknown.
         if kind == "Transformer" and not any(any((folder / module["path"]).glob(name)) for name in _TOKENIZER):
             raise RagcunError(f"{origin} has no tokenizer ({', '.join(_TOKENIZER)}); get the model anew")
+    # Loading the model shows both too, but only after all data was fetched and prepared.
+    if {module["type"].rsplit(".", 1)[-1] for module in modules} <= _WITHOUT_POOLING and not any(
+        b"sentence_embedding" in path.read_bytes() for path in folder.rglob("sentence_*_config.json")
+    ):
+        raise without_pooling(origin)
+    similarity = _similarity(folder, origin)
+    if similarity not in (None, *get_args(Similarity)):
+        raise unsupported_similarity(origin, similarity)
+
+
+def _similarity(folder: Path, origin: str) -> object:
+    """What config_sentence_transformers.json says; None where it, or the file, says nothing."""
+    try:
+        config = json.loads((folder / "config_sentence_transformers.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise RagcunError(
+            f"{origin}: config_sentence_transformers.json is not valid JSON ({error}); get the model anew"
+        ) from error
+    return config.get("similarity_fn_name") if isinstance(config, dict) else None
 
 
 def _is_module(module: object) -> bool:
