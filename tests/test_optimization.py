@@ -113,3 +113,30 @@ def test_the_head_trains_first_as_if_the_base_were_frozen(
     last = dict(trainee.model.named_parameters())
     assert {name for name, value in last.items() if not torch.equal(value, seen[0][name])} == trained
     assert np.isfinite([value.norm().item() for value in last.values()]).all()
+
+
+@pytest.mark.parametrize("layer_decay", [1.0, 0.5])
+def test_weights_decay_and_biases_and_norms_do_not(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layer_decay: float
+) -> None:
+    """By the parameters' identity, in the optimizer that the Trainer makes; each has its group's rate."""
+    trainee = live(tiny_base)
+    made: list[torch.optim.Optimizer] = []
+    monkeypatch.setattr(Trainer, "run", lambda self: made.append(self.create_optimizer()))
+    run(trainee, tmp_path, Pace(1e-3, "linear", 0.25), layer_decay=layer_decay)
+    (optimizer,) = made
+    found = {id(parameter): part for part in optimizer.param_groups for parameter in part["params"]}
+    placed = [id(parameter) for part in optimizer.param_groups for parameter in part["params"]]
+    assert sorted(placed) == sorted(id(value) for value in trainee.model.parameters() if value.requires_grad)
+    linear = [module for module in trainee.model.modules() if isinstance(module, nn.Linear)]
+    norms = [module for module in trainee.model.modules() if isinstance(module, nn.LayerNorm)]
+    weights = [module.weight for module in linear]
+    others = [*(module.bias for module in linear), *(value for module in norms for value in module.parameters())]
+    assert SETTINGS.weight_decay > 0, "vacuous"
+    for parameters, decay in ((weights, SETTINGS.weight_decay), (others, 0.0)):
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        assert {found[id(parameter)]["weight_decay"] for parameter in trained} == {decay}
+    both = {"base": Pace(1e-3, "linear", 0.25), "projection": Pace(1e-2, "linear", 0.25)}
+    for group in parameter_groups(trainee, both, layer_decay):
+        assert {found[id(parameter)]["lr"] for parameter in group.parameters} == {group.pace.peak}
+        assert {found[id(parameter)]["name"] for parameter in group.parameters} == {group.name}
