@@ -72,3 +72,45 @@ def test_dev_queries_are_ranked_over_all_passages() -> None:
     expected = (1 + 1 / np.log2(4)) / (1 + 1 / np.log2(3))
     assert found["dev_ndcg@10"] == pytest.approx((1 + expected) / 2)
     assert 0 <= found["dev_isoscore"] <= 1
+
+
+def steps_until_the_end(tmp_path: Path, scores: list[float], patience: int) -> int:
+    """How many evaluations with these scores are made; the Trainer logs each before it is told to the callbacks."""
+    best = BestCheckpoint(nn.Linear(2, 2), tmp_path / "best", METRIC, patience)
+    arguments = TrainingArguments(output_dir="unused", use_cpu=True)
+    state = TrainerState()
+    for step, score in enumerate(scores):
+        state.global_step = step
+        state.log_history.append({f"eval_{METRIC}": score, "step": step})
+        control = best.on_evaluate(arguments, state, TrainerControl(), metrics={f"eval_{METRIC}": score})
+        if control.should_training_stop:
+            return step + 1
+    return len(scores) + 1
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ([0.5, 0.5, 0.5, 0.5, 0.5], 3),
+        ([0.3, 0.5, 0.5, 0.5, 0.5], 4),
+        ([0.5, 0.4, 0.5, 0.6, 0.6], 3),
+        ([0.5, 0.4, 0.6, 0.5, 0.6], 5),
+        ([0.0, 0.0, 0.0, 0.0, 0.0], 3),
+        ([0.1, 0.2, 0.3, 0.4, 0.5], 6),
+    ],
+)
+def test_patience_ends_a_run_after_two_evaluations_without_a_gain(
+    tmp_path: Path, scores: list[float], expected: int
+) -> None:
+    """A score equal to the best is no gain."""
+    assert steps_until_the_end(tmp_path, scores, patience=2) == expected
+
+
+def test_a_score_of_nought_is_kept_where_there_is_no_better_one(tmp_path: Path) -> None:
+    model = nn.Linear(2, 2)
+    best = BestCheckpoint(model, tmp_path / "best", METRIC)
+    for step in range(3):
+        nn.init.constant_(model.weight, step)
+        evaluated(best, step, 0.0)
+    assert best.restore() == {"score": 0.0, "step": 0}
+    assert (model.weight == 0).all()
