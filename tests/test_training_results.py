@@ -1,0 +1,110 @@
+"""What a run says of itself: the mean losses of its curve, the pool it is judged on, and a score that never moves."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+from ragcun.losses import RetrievalLoss
+from ragcun.trainee import FrozenTrainee
+from ragcun.training import dev_evaluator, evaluation_pool, train
+from tests.small_run import SETTINGS, paces
+from tests.test_training import encoder_on, parameters, problem, run
+
+
+def test_a_rows_losses_are_the_means_of_the_steps_since_the_row_before(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts: list[dict[str, float]] = []
+    forward = RetrievalLoss.forward
+
+    def noting(self: RetrievalLoss, *args: Any) -> dict[str, Tensor]:
+        found = forward(self, *args)
+        parts.append({name: part.item() for name, part in found.items()})
+        return found
+
+    monkeypatch.setattr(RetrievalLoss, "forward", noting)
+    curve = run(encoder_on(tiny_base), tmp_path / "work", evaluations=3).curve
+    assert curve["step"].tolist() == [0, 3, 6, 8]
+    steps = pd.DataFrame(parts)
+    assert steps["contrastive"].std() > 0.01, "vacuous"
+    for before, row in zip(curve["step"], curve.iloc[1:].itertuples(), strict=False):
+        means = steps.iloc[before : row.step].mean()
+        assert (row.contrastive, row.isotropy) == pytest.approx((means["contrastive"], means["isotropy"]), rel=1e-6)
+        assert row.loss == pytest.approx(means.sum(), rel=1e-6)
+
+
+def test_a_run_whose_every_score_is_nought_returns_what_it_began_with(tiny_base: Path, tmp_path: Path) -> None:
+    """Each dev query is opposite to its answer, which therefore comes last."""
+    pairs, store = problem()
+    store[pairs.dev["query"]] = -store[pairs.dev["positive"]]
+    encoder = encoder_on(tiny_base)
+    before = parameters(encoder)
+    result = train(
+        FrozenTrainee(encoder, store),
+        pairs,
+        similarity="cosine",
+        settings=SETTINGS.model_copy(update={"batch_size": 16, "epochs": 1, "evaluations": 2}),
+        paces=paces(projection=1e-4),
+        seed=1,
+        work=tmp_path / "work",
+    )
+    assert result.curve["dev_ndcg@10"].tolist() == [0, 0, 0]
+    assert (result.best_step, result.best_score) == (0, 0)
+    assert all(torch.equal(value, before[name]) for name, value in parameters(encoder).items())
+
+
+# --- The pool of an evaluation ----------------------------------------------------------------------------------------
+
+# Six queries, each with two judged passages among 100 … 139; one judgement is of grade 0.
+RELEVANCE = {query: {100 + 3 * query: 2, 120 + query: query % 2} for query in range(6)}
+POOL = np.arange(100, 140)
+
+
+def bounded(queries: int | None, passages: int | None, seed: int = 1) -> tuple[dict[int, Any], list[int]]:
+    settings = SETTINGS.model_copy(update={"dev_queries": queries, "dev_passages": passages})
+    kept, pool = evaluation_pool(RELEVANCE, POOL, settings, seed)
+    return kept, pool.tolist()
+
+
+def test_an_evaluation_without_bounds_is_of_all() -> None:
+    assert bounded(None, None) == (RELEVANCE, POOL.tolist())
+    assert bounded(100, 100) == (RELEVANCE, POOL.tolist())
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("passages", [2, 4, 6, 7, 20, None])
+def test_a_bounded_evaluation_keeps_every_judged_passage_of_its_queries(passages: int | None, seed: int) -> None:
+    kept, pool = bounded(3, passages, seed)
+    assert len(kept) == 3
+    assert kept == {query: RELEVANCE[query] for query in kept}
+    answers = {passage for judged in kept.values() for passage in judged}
+    assert answers <= set(pool)
+    assert len(pool) == max(len(answers), passages or len(POOL))
+    assert pool == sorted(set(pool))
+    assert set(pool) <= set(POOL.tolist())
+
+
+def test_the_bounds_draw_by_the_seed() -> None:
+    assert bounded(3, 12) == bounded(3, 12)
+    drawn = [bounded(3, 12, seed) for seed in range(5)]
+    assert len({tuple(kept) for kept, _ in drawn}) > 1
+    assert len({tuple(bounded(None, 20, seed)[1]) for seed in range(5)}) == 5
+
+
+def test_the_dev_queries_are_judged_by_all_their_answers(tiny_base: Path) -> None:
+    """An answer that the pairs give in two rows counts once, and two answers both count; training's are no queries."""
+    pairs, store = problem()
+    first = int(pairs.dev["query"].iloc[0])
+    more = pd.DataFrame({"query": [first], "positive": [3], "negatives": [np.array([], dtype=np.int64)]})
+    both = pd.concat([pairs.dev, more, more], ignore_index=True)
+    pairs = type(pairs)(pairs.texts, pairs.train, both, {})
+    settings = SETTINGS.model_copy(update={"dev_queries": None, "dev_passages": 2})
+    found = dev_evaluator(FrozenTrainee(encoder_on(tiny_base), store), pairs, "cosine", settings, 1)
+    assert found.queries.tolist() == sorted(pairs.dev["query"].unique())
+    assert found.qrels[str(first)] == {str(first - 80): 1, "3": 1}
+    assert found.passages.tolist() == sorted({3, *pairs.dev["positive"]})
