@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense
 from torch import nn
 from transformers import get_scheduler
 
@@ -140,3 +142,22 @@ def test_weights_decay_and_biases_and_norms_do_not(
     for group in parameter_groups(trainee, both, layer_decay):
         assert {found[id(parameter)]["lr"] for parameter in group.parameters} == {group.pace.peak}
         assert {found[id(parameter)]["name"] for parameter in group.parameters} == {group.name}
+
+
+def test_the_steps_of_a_warm_up_and_of_a_late_begin_are_rounded() -> None:
+    """Of 20 steps the group misses 3.8; of the 16 that are left it warms up over 5.6."""
+    pace = Pace(1.0, "constant", 0.35, begin=0.19)
+    assert pace.first_step(20) == 4
+    assert [pace.factor(step, 20) for step in range(12)] == [0, 0, 0, 0, *(step / 6 for step in range(7)), 1]
+
+
+def test_what_lies_above_the_layers_keeps_the_bases_rate(tiny_base: Path, tmp_path: Path) -> None:
+    base = SentenceTransformer(str(tiny_base), device="cpu")
+    SentenceTransformer(modules=[*base, Dense(32, 32)], device="cpu").save(str(tmp_path / "base"))
+    trainee = live(tmp_path / "base")
+    both = {"base": Pace(1e-3, "linear", 0.1), "projection": Pace(1e-2, "linear", 0.1)}
+    groups = {group.name: group for group in parameter_groups(trainee, both, layer_decay=0.5)}
+    dense = list(trainee.model)[trainee.base_length - 1]
+    assert isinstance(dense, Dense)
+    assert {id(value) for value in groups["base"].parameters} == {id(value) for value in dense.parameters()}
+    assert groups["base"].pace.peak == 1e-3

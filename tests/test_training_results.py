@@ -10,8 +10,11 @@ import torch
 from torch import Tensor
 
 from ragcun.losses import RetrievalLoss
+from ragcun.pairs import PreparedPairs
+from ragcun.params import Training
 from ragcun.trainee import FrozenTrainee
-from ragcun.training import dev_evaluator, evaluation_pool, train
+from ragcun.trainer import Trainer
+from ragcun.training import dev_evaluator, evaluation_pool, plan_batches, train
 from tests.small_run import SETTINGS, paces
 from tests.test_training import encoder_on, parameters, problem, run
 
@@ -108,3 +111,72 @@ def test_the_dev_queries_are_judged_by_all_their_answers(tiny_base: Path) -> Non
     assert found.queries.tolist() == sorted(pairs.dev["query"].unique())
     assert found.qrels[str(first)] == {str(first - 80): 1, "3": 1}
     assert found.passages.tolist() == sorted({3, *pairs.dev["positive"]})
+
+
+# --- What the settings decide -----------------------------------------------------------------------------------------
+
+
+def test_the_settings_reach_the_loss_the_batches_and_the_selection(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Trainer] = []
+    monkeypatch.setattr(Trainer, "run", lambda self: made.append(self))
+    settings = Training(
+        epochs=3,
+        batch_size=11,
+        negatives=1,
+        store_negatives=4,
+        temperature=0.037,
+        isotropy_weight=0.3,
+        isotropy_directions=7,
+        schedule="cosine",
+        warmup_ratio=0.2,
+        weight_decay=0.013,
+        max_grad_norm=0.6,
+        evaluations=4,
+        patience=3,
+        metric_for_best="dev_mrr@10",
+    )
+    pairs, store = problem()
+    train(
+        FrozenTrainee(encoder_on(tiny_base), store),
+        pairs,
+        similarity="dot",
+        settings=settings,
+        paces=paces(projection=1e-3),
+        seed=5,
+        work=tmp_path / "work",
+    )
+    (trainer,) = made
+    loss = trainer.loss
+    assert isinstance(loss, RetrievalLoss)
+    assert (loss.similarity, loss.temperature) == ("dot", 0.037)
+    assert (loss.isotropy_weight, loss.isotropy_directions) == (0.3, 7)
+    assert (trainer.best.metric, trainer.best.patience) == ("dev_mrr@10", 3)
+    assert (trainer.args.weight_decay, trainer.args.max_grad_norm, trainer.args.max_steps) == (0.013, 0.6, 18)
+    batches = trainer.batches
+    assert (batches.batch_size, batches.epochs, batches.seed) == (11, 3, 5)
+    assert (batches.hard, batches.store_negatives) == (1, 4)
+
+
+def planned(pairs: PreparedPairs, seed: int, most: int | None) -> list[tuple[int, int, list[int]]]:
+    settings = SETTINGS.model_copy(update={"max_pairs": most, "batch_size": 5})
+    plan = plan_batches(pairs, settings, seed)
+    return [
+        (int(query), int(positive), negatives.tolist())
+        for query, positive, negatives in zip(plan.queries, plan.positives, plan.negatives, strict=True)
+    ]
+
+
+def test_bounded_pairs_are_drawn_by_the_seed_and_stay_whole() -> None:
+    pairs, _ = problem()
+    everything = planned(pairs, 1, None)
+    assert len(everything) == len(pairs.train)
+    assert planned(pairs, 1, len(everything)) == everything
+    drawn = [planned(pairs, seed, 20) for seed in (1, 2)]
+    assert drawn[0] == planned(pairs, 1, 20)
+    assert drawn[0] != drawn[1]
+    for rows in drawn:
+        assert len(rows) == 20
+        assert rows == [row for row in everything if row in rows], "in the order of the pairs' file"
+        assert rows != everything[:20]
