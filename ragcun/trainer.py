@@ -14,7 +14,14 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import PrinterCallback, ProgressCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PrinterCallback,
+    ProgressCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -99,6 +106,17 @@ class Progress(ProgressCallback):
             self.training_bar.write(f"step {state.global_step}/{state.max_steps}: {figures}")
 
 
+class LogLastStep(TrainerCallback):
+    """Logs the last step, which is evaluated too, where the steps between logs do not divide the run."""
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        if state.global_step >= state.max_steps:
+            control.should_log = True
+        return control
+
+
 class Trainer(SentenceTransformerTrainer):
     """SentenceTransformerTrainer on global batches that are planned by us, returning its best checkpoint.
 
@@ -126,6 +144,7 @@ class Trainer(SentenceTransformerTrainer):
         self.termination = SaveOnTermination()
         self.remove_callback(ProgressCallback if not self.args.disable_tqdm else PrinterCallback)
         self.add_callback(Progress())
+        self.add_callback(LogLastStep())
         self.add_callback(self.best)
         self.add_callback(self.termination)
 

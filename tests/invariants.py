@@ -1,5 +1,9 @@
-"""What must stay the same, with the largest difference seen: `pytest -m engine` lists them at its end."""
+"""What must stay the same, with the largest difference seen: `pytest -m engine` lists them at its end.
 
+Every distance is asserted to be of finite numbers: Python's `max` drops a NaN that is not the first of its arguments.
+"""
+
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,13 +20,16 @@ class Invariant(Protocol):
 
 
 def difference(expected: "Mapping[str, Tensor]", found: "Mapping[str, Tensor]", nought: float = 1e-6) -> float:
-    """The largest distance of two tensors of one name, relative to the expected one's largest entry.
+    """The largest distance of two tensors of one name, relative to the expected one's largest entry; all are finite.
 
     Args:
         nought: a share of the largest entry of all tensors; a tensor without a larger one is held against that, for it
             is nought but for rounding, like the gradient of a key's bias.
     """
     assert expected.keys() == found.keys()
+    for name, tensor in expected.items():
+        assert tensor.isfinite().all(), f"expected {name} is not finite"
+        assert found[name].isfinite().all(), f"{name} is not finite"
     nought *= max(tensor.abs().max().item() for tensor in expected.values())
     assert nought > 0, "vacuous"
     return max(
@@ -40,7 +47,8 @@ def deciding(weights: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
 
 
 def relative(expected: float, found: float) -> float:
-    """The distance of two numbers relative to the first."""
+    """The distance of two numbers relative to the first; both are finite."""
+    assert all(map(math.isfinite, (expected, found))), f"not finite: {expected}, {found}"
     return abs(found - expected) / abs(expected)
 
 

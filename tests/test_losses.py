@@ -252,3 +252,80 @@ def test_the_batch_loss_is_its_plain_definition() -> None:
         total -= math.log(terms[positive] / sum(terms.values())) / len(batch.queries)
     assert masked > 0, "vacuous"
     assert loss(chunks_of(inputs), inputs["label"])["contrastive"].item() == pytest.approx(total, rel=1e-9)
+
+
+# --- SIGReg's part of the loss, against its definition ----------------------------------------------------------------
+
+
+def plain_excess(rows: np.ndarray, directions: np.ndarray) -> float:
+    """SIGReg of rows (N, D) along directions (D, A) less its value for N normal numbers, in loops from the formula.
+
+    ∫ |φ(t) − e^(−t²/2)|² e^(−t²/2) dt by the trapezoid rule with 17 knots on [0, 3], doubled; for N normal numbers the
+    squared distance is expected to be (1 − e^(−t²)) / N.
+    """
+    statistics, floor = [], 0.0
+    for direction in directions.T:
+        statistic, floor = 0.0, 0.0
+        for knot in range(17):
+            t = 3 * knot / 16
+            share = (3 / 16) * (0.5 if knot in (0, 16) else 1.0) * 2 * math.exp(-(t**2) / 2)
+            characteristic = np.mean([np.exp(1j * t * float(row @ direction)) for row in rows])
+            statistic += share * abs(characteristic - math.exp(-(t**2) / 2)) ** 2
+            floor += share * (1 - math.exp(-(t**2))) / len(rows)
+        statistics.append(statistic)
+    assert floor * len(rows) == pytest.approx(1.0525, abs=5e-5)
+    return float(np.mean(statistics)) - floor
+
+
+@pytest.mark.parametrize("weight", [0.5, 3.0])
+def test_the_isotropy_part_is_its_plain_definition_over_queries_and_candidates(weight: float) -> None:
+    batches, known = planned(CASES["all"])
+    batch = batches[0]
+    vectors = 1.5 * torch.randn(TEXTS, DIM, generator=torch.Generator().manual_seed(4), dtype=torch.float64) + 0.3
+    inputs = BatchCollator(loader(vectors, chunk=7), known)([batch])
+    loss = RetrievalLoss(
+        nn.Identity(),  # type: ignore[arg-type]
+        similarity="cosine",
+        temperature=0.1,
+        isotropy_weight=weight,
+        isotropy_directions=5,
+    )
+    assert len(batch.queries) != len(batch.candidates), "vacuous"
+    rows = vectors[np.concatenate([batch.queries, batch.candidates])].numpy()
+    directions = random_directions(DIM, 5, batch.seed, torch.device("cpu")).double().numpy()
+    found = loss(chunks_of(inputs), inputs["label"])["isotropy"].item()
+    assert found == pytest.approx(weight * plain_excess(rows, directions), rel=1e-6)
+    for other in (vectors[batch.candidates].numpy(), vectors[batch.queries].numpy()):
+        assert found != pytest.approx(weight * plain_excess(other, directions), rel=1e-4), "vacuous"
+
+
+@pytest.mark.parametrize("queries", [1, 2])
+@pytest.mark.parametrize(("sample", "scaled"), KNOWN)
+def test_the_isotropy_part_gives_the_reference_values_less_the_floor(
+    sample: Tensor, scaled: float, queries: int
+) -> None:
+    """In one dimension the only directions are 1 and −1, which have the same statistic."""
+    rows = sample.double()[:, None]
+    parts = [rows[:queries], rows[queries:]] if queries < len(rows) else [rows, rows]
+    count = sum(map(len, parts))
+    batch = {
+        "query_chunks": 1,
+        "query_order": torch.arange(len(parts[0])),
+        "candidate_order": torch.arange(len(parts[1])),
+        "queries": len(parts[0]),
+        "candidates": len(parts[1]),
+        "target": torch.zeros(len(parts[0]), dtype=torch.int64),
+        "masked": torch.zeros(len(parts[0]), len(parts[1]), dtype=torch.bool),
+        "seed": 3,
+    }
+    loss = RetrievalLoss(
+        nn.Identity(),  # type: ignore[arg-type]
+        similarity="dot",
+        temperature=1.0,
+        isotropy_weight=2.0,
+        isotropy_directions=4,
+    )
+    found = loss([{"sentence_embedding": part} for part in parts], batch)["isotropy"].item()
+    # A sample that stands in twice has the same characteristic function.
+    expected = 2.0 * (scaled / len(rows) - 1.0525 / count)
+    assert found == pytest.approx(expected, abs=1e-4 / count)

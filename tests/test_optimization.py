@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense
 from torch import nn
 from transformers import get_scheduler
 
@@ -113,3 +115,49 @@ def test_the_head_trains_first_as_if_the_base_were_frozen(
     last = dict(trainee.model.named_parameters())
     assert {name for name, value in last.items() if not torch.equal(value, seen[0][name])} == trained
     assert np.isfinite([value.norm().item() for value in last.values()]).all()
+
+
+@pytest.mark.parametrize("layer_decay", [1.0, 0.5])
+def test_weights_decay_and_biases_and_norms_do_not(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layer_decay: float
+) -> None:
+    """By the parameters' identity, in the optimizer that the Trainer makes; each has its group's rate."""
+    trainee = live(tiny_base)
+    made: list[torch.optim.Optimizer] = []
+    monkeypatch.setattr(Trainer, "run", lambda self: made.append(self.create_optimizer()))
+    run(trainee, tmp_path, Pace(1e-3, "linear", 0.25), layer_decay=layer_decay)
+    (optimizer,) = made
+    found = {id(parameter): part for part in optimizer.param_groups for parameter in part["params"]}
+    placed = [id(parameter) for part in optimizer.param_groups for parameter in part["params"]]
+    assert sorted(placed) == sorted(id(value) for value in trainee.model.parameters() if value.requires_grad)
+    linear = [module for module in trainee.model.modules() if isinstance(module, nn.Linear)]
+    norms = [module for module in trainee.model.modules() if isinstance(module, nn.LayerNorm)]
+    weights = [module.weight for module in linear]
+    others = [*(module.bias for module in linear), *(value for module in norms for value in module.parameters())]
+    assert SETTINGS.weight_decay > 0, "vacuous"
+    for parameters, decay in ((weights, SETTINGS.weight_decay), (others, 0.0)):
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        assert {found[id(parameter)]["weight_decay"] for parameter in trained} == {decay}
+    both = {"base": Pace(1e-3, "linear", 0.25), "projection": Pace(1e-2, "linear", 0.25)}
+    for group in parameter_groups(trainee, both, layer_decay):
+        assert {found[id(parameter)]["lr"] for parameter in group.parameters} == {group.pace.peak}
+        assert {found[id(parameter)]["name"] for parameter in group.parameters} == {group.name}
+
+
+def test_the_steps_of_a_warm_up_and_of_a_late_begin_are_rounded() -> None:
+    """Of 20 steps the group misses 3.8; of the 16 that are left it warms up over 5.6."""
+    pace = Pace(1.0, "constant", 0.35, begin=0.19)
+    assert pace.first_step(20) == 4
+    assert [pace.factor(step, 20) for step in range(12)] == [0, 0, 0, 0, *(step / 6 for step in range(7)), 1]
+
+
+def test_what_lies_above_the_layers_keeps_the_bases_rate(tiny_base: Path, tmp_path: Path) -> None:
+    base = SentenceTransformer(str(tiny_base), device="cpu")
+    SentenceTransformer(modules=[*base, Dense(32, 32)], device="cpu").save(str(tmp_path / "base"))
+    trainee = live(tmp_path / "base")
+    both = {"base": Pace(1e-3, "linear", 0.1), "projection": Pace(1e-2, "linear", 0.1)}
+    groups = {group.name: group for group in parameter_groups(trainee, both, layer_decay=0.5)}
+    dense = list(trainee.model)[trainee.base_length - 1]
+    assert isinstance(dense, Dense)
+    assert {id(value) for value in groups["base"].parameters} == {id(value) for value in dense.parameters()}
+    assert groups["base"].pace.peak == 1e-3

@@ -101,3 +101,30 @@ def test_the_shards_make_up_the_batch(world_size: int, monkeypatch: pytest.Monke
             assert torch.equal(torch.cat([part[column] for part in parts]), whole[column])
         assert torch.equal(torch.cat([part["label"]["target"] for part in parts]), whole["label"]["target"])
         assert torch.equal(torch.cat([part["label"]["masked"] for part in parts]), whole["label"]["masked"])
+
+
+def test_queries_and_candidates_are_loaded_in_their_roles() -> None:
+    batch = batches(hard=2, store_negatives=3)[0]
+    loaded: dict[str, list[int]] = {}
+
+    def noting(ids: np.ndarray, role: str) -> Features:
+        loaded[role] = ids.tolist()
+        return by_id(ids, role)
+
+    BatchCollator(noting, {})([batch])
+    assert loaded == {"query": batch.queries.tolist(), "passage": batch.candidates.tolist()}
+
+
+def test_the_best_hard_negatives_of_each_pair_are_used() -> None:
+    plan = GlobalBatches(
+        np.arange(4),
+        10 + np.arange(4),
+        [np.array([40 + row, 30 + row, 20 + row]) for row in range(4)],
+        batch_size=2,
+        epochs=1,
+        seed=0,
+        hard=2,
+    )
+    for batch in (plan[0], plan[1]):
+        expected = [first + query for query in batch.queries.tolist() for first in (10, 40, 30)]
+        assert batch.candidates.tolist() == sorted(expected)

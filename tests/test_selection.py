@@ -1,6 +1,7 @@
 """The best checkpoint: only better scores replace it, it survives an interruption, and it is read back strictly."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from ragcun.errors import RagcunError
+from ragcun.isotropy import isotropy
 from ragcun.selection import BestCheckpoint, QueriesEvaluator
 
 METRIC = "dev_ndcg@10"
@@ -92,3 +94,86 @@ def test_a_querys_own_passage_is_no_result_and_another_takes_its_place() -> None
 
     assert ndcg(None) == 0
     assert ndcg({20: 0}) == pytest.approx(1 / np.log2(11))
+
+
+def steps_until_the_end(tmp_path: Path, scores: list[float], patience: int) -> int:
+    """How many evaluations with these scores are made; the Trainer logs each before it is told to the callbacks."""
+    best = BestCheckpoint(nn.Linear(2, 2), tmp_path / "best", METRIC, patience)
+    arguments = TrainingArguments(output_dir="unused", use_cpu=True)
+    state = TrainerState()
+    for step, score in enumerate(scores):
+        state.global_step = step
+        state.log_history.append({f"eval_{METRIC}": score, "step": step})
+        control = best.on_evaluate(arguments, state, TrainerControl(), metrics={f"eval_{METRIC}": score})
+        if control.should_training_stop:
+            return step + 1
+    return len(scores) + 1
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ([0.5, 0.5, 0.5, 0.5, 0.5], 3),
+        ([0.3, 0.5, 0.5, 0.5, 0.5], 4),
+        ([0.5, 0.4, 0.5, 0.6, 0.6], 3),
+        ([0.5, 0.4, 0.6, 0.5, 0.6], 5),
+        ([0.0, 0.0, 0.0, 0.0, 0.0], 3),
+        ([0.1, 0.2, 0.3, 0.4, 0.5], 6),
+    ],
+)
+def test_patience_ends_a_run_after_two_evaluations_without_a_gain(
+    tmp_path: Path, scores: list[float], expected: int
+) -> None:
+    """A score equal to the best is no gain."""
+    assert steps_until_the_end(tmp_path, scores, patience=2) == expected
+
+
+def test_a_score_of_nought_is_kept_where_there_is_no_better_one(tmp_path: Path) -> None:
+    model = nn.Linear(2, 2)
+    best = BestCheckpoint(model, tmp_path / "best", METRIC)
+    for step in range(3):
+        nn.init.constant_(model.weight, step)
+        evaluated(best, step, 0.0)
+    assert best.restore() == {"score": 0.0, "step": 0}
+    assert (model.weight == 0).all()
+
+
+def measured(
+    queries: list[list[float]], passages: list[list[float]], relevance: dict[int, dict[int, int]], similarity: Any
+) -> dict[str, float]:
+    """Of passages with ids from 0 and queries with ids from 100; a text in the other's role has another vector."""
+    vectors = {"passage": np.array(passages, dtype=np.float32), "query": np.array(queries, dtype=np.float32)}
+    first = {"passage": 0, "query": 100}
+
+    def embed(ids: np.ndarray, role: str) -> np.ndarray:
+        places = ids - first[role]
+        assert (places >= 0).all(), "a query was embedded as a passage"
+        return vectors[role][places]
+
+    evaluator = QueriesEvaluator("dev", embed, relevance, np.arange(len(passages)), similarity)
+    return evaluator(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("similarity", "nearest"), [("cosine", 0), ("dot", 1), ("euclidean", 2)])
+def test_dev_queries_are_ranked_by_the_models_similarity(similarity: str, nearest: int) -> None:
+    passages = [[5.0, 0.0], [9.0, 9.0], [0.9, 0.3]]
+    for passage in range(3):
+        found = measured([[1.0, 0.0]], passages, {100: {passage: 1}}, similarity)
+        assert (found["dev_ndcg@10"] == 1) == (passage == nearest)
+
+
+def test_dev_measures_look_ten_deep_and_count_grades() -> None:
+    """Passage p stands at rank p + 1 for the only query."""
+    passages = [[1.0, 0.1 * place] for place in range(12)]
+    for passage, expected in ((0, 1.0), (9, 1 / np.log2(11)), (10, 0.0)):
+        assert measured([[1.0, 0.0]], passages, {100: {passage: 1}}, "cosine")["dev_ndcg@10"] == pytest.approx(expected)
+    graded = measured([[1.0, 0.0]], passages, {100: {0: 1, 1: 3}}, "cosine")["dev_ndcg@10"]
+    assert graded == pytest.approx((1 + 3 / np.log2(3)) / (3 + 1 / np.log2(3)))
+
+
+def test_isoscore_is_that_of_the_passages() -> None:
+    passages = np.random.default_rng(0).normal(size=(50, 3)) * [1, 2, 3]
+    queries = np.random.default_rng(1).normal(size=(20, 3))
+    found = measured(queries.tolist(), passages.tolist(), {100 + row: {row: 1} for row in range(20)}, "dot")
+    assert found["dev_isoscore"] == pytest.approx(isotropy(passages.astype(np.float32))["isoscore"])
+    assert found["dev_isoscore"] != pytest.approx(isotropy(queries)["isoscore"], rel=0.05)
