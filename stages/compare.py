@@ -1,5 +1,7 @@
 """Every model's metrics and runs → metrics/comparison.{csv,md,tex,png}.
 
+Results of benchmarks and models that are no longer named are moved to data/set_aside first.
+
 Usage: python -m stages.compare MODEL... [--controls MODEL...]
 """
 
@@ -10,6 +12,7 @@ from ragcun.benchmark import read_parts
 from ragcun.figure import draw
 from ragcun.files import atomic_file
 from ragcun.leakage import leakage, read_seen_texts
+from ragcun.leftovers import set_leftovers_aside
 from ragcun.params import load_params
 from ragcun.report import compare
 from ragcun.validation import read_validation_benchmark
@@ -22,6 +25,7 @@ def main() -> None:
     parser.add_argument("--controls", nargs="*", default=[])
     arguments = parser.parse_args()
     params = load_params()
+    set_leftovers_aside([*arguments.models, *arguments.controls], params.data.benchmarks)
     seen = read_seen_texts(Path("data/pairs/finetune"), read_validation_benchmark(Path("data/validation")))
     comparison = compare(
         arguments.models,
