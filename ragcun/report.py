@@ -43,12 +43,12 @@ _SEEN = {
     QUERY_IN_DEV: (
         "asked in dev",
         "a dev query asks the same: one of the pairs, or of the benchmark `data.validation`; the checkpoint is chosen on dev "
-        "queries",
+        "queries, all or a part of them",
     ),
     ANSWER_IN_DEV: ("answer is a dev positive", "a relevant document answers a dev query"),
 }
 # NDCG@10 is told apart by these.
-_APART = {POSITIVE_IN_TRAINING: "training positive", PASSAGE_IN_TRAINING: "training passage"}
+_APART = {POSITIVE_IN_TRAINING: "positive", PASSAGE_IN_TRAINING: "passage"}
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Comparison:
                     ),
                     "## Every measure",
                     _markdown(self._measures()),
-                    "## NDCG@10 of test queries with and without an answer among the texts of training",
+                    "## NDCG@10 of test queries with and without an answer that is a training positive, or any training passage",
                     _markdown(self._apart()),
                     "## Leakage: test queries of which training, or the choice of a checkpoint, has seen something",
                     _markdown(self.leakage()),

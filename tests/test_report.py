@@ -386,11 +386,11 @@ def test_markdowns_queries_with_and_without_a_seen_answer_parse_back_to_the_numb
         for kind in ("positive", "passage"):
             column = f"answer_is_training_{kind}"
             count = int(expected[f"{column}.queries"])
-            assert line[f"training {kind}: queries"] == str(count)
-            assert line[f"no training {kind}: queries"] == str(expected["queries"] - count)
+            assert line[f"{kind}: queries"] == str(count)
+            assert line[f"no {kind}: queries"] == str(expected["queries"] - count)
             for prefix, of in (("", column), ("no ", f"no_{column}")):
                 value = expected[f"{of}.ndcg@10"]
-                assert line[f"{prefix}training {kind}: ndcg@10"] == ("" if np.isnan(value) else f"{value:.4f}")
+                assert line[f"{prefix}{kind}: ndcg@10"] == ("" if np.isnan(value) else f"{value:.4f}")
     assert "nan" not in comparison.to_markdown()
 
 
