@@ -1,8 +1,8 @@
 """The comparison of all models on all benchmarks: one object; CSV, Markdown and LaTeX are its views.
 
 Besides the means it holds, for every model against the base, the p-value of a paired randomisation test over the
-queries' NDCG@10 (Smucker et al., CIKM 2007), and NDCG@10 apart for the test queries that have, and that have not, a
-training positive among their relevant documents: a model that only learned which documents are asked for shows there.
+queries' NDCG@10 (Smucker et al., CIKM 2007), and NDCG@10 apart for the test queries that have, and that have not, an
+answer among the texts of training: a model that only learned which documents are asked for shows there.
 """
 
 import json
@@ -16,11 +16,39 @@ from scipy.stats import permutation_test
 
 from ragcun.errors import RagcunError
 from ragcun.evaluation import PART
-from ragcun.leakage import Leakage
+from ragcun.leakage import (
+    ANSWER_IN_DEV,
+    PASSAGE_IN_TRAINING,
+    POSITIVE_IN_TRAINING,
+    QUERY_IN_DEV,
+    QUERY_IN_TRAINING,
+)
 
 METRIC = "ndcg@10"
 BASELINE = "base"
 SIGNIFICANT = 0.05
+
+# What of a test query has been seen: the comparison's column, its heading, and what it counts.
+_SEEN = {
+    QUERY_IN_TRAINING: ("asked in training", "a training query asks the same"),
+    POSITIVE_IN_TRAINING: (
+        "answer is a training positive",
+        "a relevant document is a training positive: training taught that it answers a question",
+    ),
+    PASSAGE_IN_TRAINING: (
+        "answer is a training passage",
+        "a relevant document is any passage of training: a positive, a hard negative, a store negative, or a passage that "
+        "pretraining makes its pairs from",
+    ),
+    QUERY_IN_DEV: (
+        "asked in dev",
+        "a dev query asks the same: one of the pairs, or of the benchmark `data.validation`; the checkpoint is chosen on dev "
+        "queries, all or a part of them",
+    ),
+    ANSWER_IN_DEV: ("answer is a dev positive", "a relevant document answers a dev query"),
+}
+# NDCG@10 is told apart by these.
+_APART = {POSITIVE_IN_TRAINING: "positive", PASSAGE_IN_TRAINING: "passage"}
 
 
 @dataclass(frozen=True)
@@ -28,8 +56,9 @@ class Comparison:
     """One row for each model, benchmark and split.
 
     Columns: model, benchmark, split, queries, the headline measures (fractions of 1), then for the test split
-    `isotropy.*` (dense models), `p_value` against the base, `seen.`/`unseen.` queries and NDCG@10, and `asked.queries`,
-    how many test queries are training queries.
+    `isotropy.*` (dense models), `p_value` against the base, and what has been seen of the queries (ragcun.leakage):
+    for each of its columns `<column>.queries`, how many; for the answers in training also `<column>.ndcg@10` of these
+    queries and `no_<column>.ndcg@10` of the others.
     `controls` are the models that only stand for what training is held against.
     """
 
@@ -46,8 +75,8 @@ class Comparison:
                 [
                     "## NDCG@10, test queries",
                     _markdown(self.headline()),
-                    f"\\* differs from `{BASELINE}` (paired randomisation test over queries, p < {SIGNIFICANT}). IsoScore is "
-                    "of the corpus under the model; 1 is isotropic.",
+                    f"\\* differs from `{BASELINE}` (paired randomisation test over queries, p < {SIGNIFICANT}). "
+                    f"{self._tests()} IsoScore is of the corpus under the model; 1 is isotropic.",
                     *(
                         ["## Controls: projections that were not trained", _markdown(self.headline(self.controls))]
                         if self.controls
@@ -55,11 +84,15 @@ class Comparison:
                     ),
                     "## Every measure",
                     _markdown(self._measures()),
-                    "## Test queries with and without a training positive among their relevant documents, NDCG@10",
-                    _markdown(self._seen()),
-                    "## Leakage: test queries of which training has seen something",
+                    "## NDCG@10 of test queries with and without an answer that is a training positive, or any training passage",
+                    _markdown(self._apart()),
+                    "## Leakage: test queries of which training, or the choice of a checkpoint, has seen something",
                     _markdown(self.leakage()),
-                    "The pairs' own test is kept out of training by document and by query; other benchmarks are not.",
+                    "Each column counts the test queries of which this holds:",
+                    "\n".join(f"* *{heading}*: {meaning}." for heading, meaning in _SEEN.values()),
+                    "Queries are compared without regard to case, white space and Unicode form; documents without regard to "
+                    "the last two, by title and body together and by body alone. The pairs' own test is kept out of training "
+                    "and of dev by document and by query; other benchmarks are not.",
                 ]
             )
             + "\n"
@@ -92,16 +125,17 @@ class Comparison:
         return pd.DataFrame(rows)
 
     def leakage(self) -> pd.DataFrame:
-        """By benchmark: test queries, and the shares that are training queries and that a training positive answers; as text."""
+        """By benchmark: how many test queries there are, and of how many something has been seen."""
         rows = self._test().drop_duplicates("benchmark")
-        answered = rows["seen.queries"] / rows["queries"]
-        return pd.DataFrame(
-            {
-                "benchmark": rows["benchmark"],
-                "test queries": rows["queries"].astype(int),
-                "are training queries": (rows["asked.queries"] / rows["queries"]).map(_figure),
-                "have a training positive as answer": answered.map(_figure),
-            }
+        seen = {heading: rows[f"{column}.queries"].astype(int) for column, (heading, _) in _SEEN.items()}
+        return pd.DataFrame({"benchmark": rows["benchmark"], "test queries": rows["queries"].astype(int), **seen})
+
+    def _tests(self) -> str:
+        """How many tests the stars are of: one for each model but the base, on each benchmark."""
+        count = int((self._test()["model"] != BASELINE).sum())
+        return (
+            f"The comparison makes {count} such tests, and p is not corrected for their number: if no model differed from "
+            f"`{BASELINE}`, about {count * SIGNIFICANT:.1f} of them would have a star by chance."
         )
 
     def _test(self) -> pd.DataFrame:
@@ -116,13 +150,15 @@ class Comparison:
             table[name] = table[name].map(_figure)
         return table.rename(columns=lambda name: str(name).removeprefix("isotropy."))
 
-    def _seen(self) -> pd.DataFrame:
+    def _apart(self) -> pd.DataFrame:
         test = self._test()
         table = test[["benchmark", "model"]].copy()
-        for part in ("seen", "unseen"):
+        for column, name in _APART.items():
             # The dev rows' gaps make a column of floats of it.
-            table[f"{part}: queries"] = test[f"{part}.queries"].astype(int)
-            table[f"{part}: {METRIC}"] = test[f"{part}.{METRIC}"].map(_figure)
+            queries = test[f"{column}.queries"].astype(int)
+            for prefix, of, count in (("", column, queries), ("no ", f"no_{column}", test["queries"] - queries)):
+                table[f"{prefix}{name}: queries"] = count
+                table[f"{prefix}{name}: {METRIC}"] = test[f"{of}.{METRIC}"].map(_figure)
         return table.sort_values("benchmark", kind="stable")
 
 
@@ -132,7 +168,7 @@ def compare(
     *,
     metrics: Path,
     runs: Path,
-    leakage: Mapping[str, Leakage],
+    leakage: Mapping[str, pd.DataFrame],
     permutations: int,
     seed: int,
     controls: Sequence[str] = (),
@@ -142,7 +178,7 @@ def compare(
     Args:
         models: in the order of the rows; controls come after them.
         metrics: holds <model>/<benchmark>.json; runs: holds <model>/<benchmark>/<split>.tsv.
-        leakage: for each benchmark, what of its test queries training has seen.
+        leakage: for each benchmark, what has been seen of its test queries, as ragcun.leakage tells it.
         permutations: resamplings of the randomisation test.
 
     Raises:
@@ -162,8 +198,7 @@ def compare(
                 if split == "test":
                     row |= {f"isotropy.{name}": value for name, value in summary.get("isotropy", {}).items()}
                     row["p_value"] = paired_p_value(scores[METRIC], baseline, permutations, seed, part_weights(scores))
-                    row |= _by_seen(scores[METRIC], leakage[benchmark].answered)
-                    row["asked.queries"] = sum(leakage[benchmark].asked.values())
+                    row |= _by_leakage(scores[METRIC], leakage[benchmark])
                 rows.append(row)
     table = pd.DataFrame(rows)
     table["model"] = pd.Categorical(table["model"], categories=[*models, *controls], ordered=True)
@@ -205,12 +240,13 @@ def part_weights(scores: pd.DataFrame) -> pd.Series | None:
     return len(scores) / (scores[PART].nunique() * sizes)
 
 
-def _by_seen(scores: pd.Series, seen: Mapping[str, bool]) -> dict[str, float]:
-    mask = scores.index.map(lambda query: seen[query]).to_numpy(dtype=bool)
-    row: dict[str, float] = {}
-    for name, part in (("seen", scores[mask]), ("unseen", scores[~mask])):
-        row[f"{name}.queries"] = len(part)
-        row[f"{name}.{METRIC}"] = float(part.mean()) if len(part) else float("nan")
+def _by_leakage(scores: pd.Series, seen: pd.DataFrame) -> dict[str, float]:
+    seen = seen.loc[scores.index]
+    row: dict[str, float] = {f"{column}.queries": int(seen[column].sum()) for column in _SEEN}
+    for column in _APART:
+        mask = seen[column].to_numpy()
+        for name, part in ((column, scores[mask]), (f"no_{column}", scores[~mask])):
+            row[f"{name}.{METRIC}"] = float(part.mean()) if len(part) else float("nan")
     return row
 
 

@@ -37,16 +37,22 @@ class Validation:
 
 
 def read_validation(folder: Path, first_id: int) -> Validation | None:
-    """What `download@validation` wrote; None where data.validation names nothing.
+    """The dev split of what `download@validation` wrote; None where data.validation names nothing.
 
     Raises:
         RagcunError: the benchmark has no dev split, or several parts.
     """
+    benchmark = read_validation_benchmark(folder)
+    return None if benchmark is None else validation_of(benchmark, first_id)
+
+
+def read_validation_benchmark(folder: Path) -> Benchmark | None:
+    """What `download@validation` wrote; None where data.validation names nothing. Raises RagcunError for several parts."""
     if (folder / "none.txt").is_file():
         return None
     if list(read_parts(folder)) != [""]:
         raise RagcunError("data.validation names a benchmark of several parts: name one without, or null")
-    return validation_of(read_benchmark(folder), first_id)
+    return read_benchmark(folder)
 
 
 def validation_of(benchmark: Benchmark, first_id: int) -> Validation:

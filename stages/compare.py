@@ -1,5 +1,7 @@
 """Every model's metrics and runs → metrics/comparison.{csv,md,tex,png}.
 
+Results of benchmarks and models that are no longer named are moved to data/set_aside first.
+
 Usage: python -m stages.compare MODEL... [--controls MODEL...]
 """
 
@@ -9,9 +11,11 @@ from pathlib import Path
 from ragcun.benchmark import read_parts
 from ragcun.figure import draw
 from ragcun.files import atomic_file
-from ragcun.leakage import leakage, read_training_texts
+from ragcun.leakage import leakage, read_seen_texts
+from ragcun.leftovers import set_leftovers_aside
 from ragcun.params import load_params
 from ragcun.report import compare
+from ragcun.validation import read_validation_benchmark
 from stages import run_stage
 
 
@@ -21,13 +25,14 @@ def main() -> None:
     parser.add_argument("--controls", nargs="*", default=[])
     arguments = parser.parse_args()
     params = load_params()
-    trained = read_training_texts(Path("data/pairs/finetune"))
+    set_leftovers_aside([*arguments.models, *arguments.controls], params.data.benchmarks)
+    seen = read_seen_texts(Path("data/pairs/finetune"), read_validation_benchmark(Path("data/validation")))
     comparison = compare(
         arguments.models,
         params.data.benchmarks,
         metrics=Path("metrics"),
         runs=Path("data/runs"),
-        leakage={name: leakage(read_parts(Path("data/benchmarks", name)), trained) for name in params.data.benchmarks},
+        leakage={name: leakage(read_parts(Path("data/benchmarks", name)), seen) for name in params.data.benchmarks},
         permutations=params.evaluate.permutations,
         seed=params.seed,
         controls=arguments.controls,

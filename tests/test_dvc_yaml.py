@@ -80,6 +80,7 @@ FLOORS = [
     ["errors"],
     [
         "files",
+        "leftovers",
         "corpus",
         "archives",
         "download",

@@ -83,3 +83,8 @@ def test_a_folder_of_ones_own_is_evaluated_and_nothing_is_retrained(fresh: Proje
     assert stages - new <= {"own_benchmark@tiny", "own_files@validation"}
     table = pd.read_csv(fresh.folder / "metrics/comparison.csv")
     assert set(table["benchmark"]) == {"tiny", "mine"}
+    # Without it again, the comparison and the lock are those before.
+    fresh.restore_files()
+    assert (fresh.folder / "data/benchmarks/mine").is_dir(), "vacuous"
+    assert ran(fresh.run("dvc", "repro")) == {"compare"}
+    assert not fresh.run("git", "status", "--porcelain")

@@ -16,7 +16,6 @@ from matplotlib.axes import Axes
 from ragcun.errors import RagcunError
 from ragcun.evaluation import HEADLINE, Evaluation, write_evaluation
 from ragcun.figure import draw
-from ragcun.leakage import Leakage
 from ragcun.metrics import CUTOFFS
 from ragcun.report import Comparison, compare, paired_p_value, part_weights
 
@@ -26,6 +25,14 @@ BENCHMARKS = ["vital-descriptions", "fanoutqa"]
 ODD_IDS = ["001", "01", "1", "NA", "null", "nan", "1e5", "TRUE", "None", 'a "b" c', "#d", " e"]
 # All of them numbers, but for the zeros in front.
 NUMERIC_IDS = [f"{i:03}" for i in range(25)]
+# The queries of `vital-descriptions` of which something has been seen; of `fanoutqa` nothing has.
+SEEN = {
+    "query_in_training": ["01"],
+    "query_in_dev": ["1", "01"],
+    "answer_is_training_positive": ["001", "NA", "nan"],
+    "answer_is_training_passage": ["001", "NA", "nan", "1e5"],
+    "answer_is_dev_positive": ["#d", " e", "TRUE", "None", "null"],
+}
 SHAPE = {"isoscore": 0.25, "mean_cosine": -0.0125, "effective_rank": 12.5, "hubness": 0.75}
 
 
@@ -35,7 +42,7 @@ class Results:
 
     folder: Path
     evaluations: dict[tuple[str, str], Evaluation]
-    leakage: dict[str, Leakage]
+    leakage: dict[str, pd.DataFrame]
 
     @property
     def metrics(self) -> Path:
@@ -93,14 +100,15 @@ def results(tmp_path: Path) -> Results:
                 model,
             )
             evaluations[model, benchmark] = evaluation
-    nothing = dict.fromkeys(queries["fanoutqa", "test"], False)
-    leaks = {
-        "vital-descriptions": Leakage(
-            {query: query == "01" for query in ODD_IDS}, {query: query in ("001", "NA", "nan") for query in ODD_IDS}
-        ),
-        "fanoutqa": Leakage(nothing, nothing),
-    }
+    leaks = {"vital-descriptions": leaked(ODD_IDS, SEEN), "fanoutqa": leaked(NUMERIC_IDS, {name: [] for name in SEEN})}
     return Results(tmp_path, evaluations, leaks)
+
+
+def leaked(queries: list[str], seen: dict[str, list[str]]) -> pd.DataFrame:
+    """As ragcun.leakage tells it: in the order of the benchmark, which is not that of the scores."""
+    ids = queries[::-1]
+    assert ids != sorted(ids), "else the order says nothing"
+    return pd.DataFrame({name: [query in found for query in ids] for name, found in seen.items()}, index=ids)
 
 
 def row(comparison: Comparison, model: str, benchmark: str, split: str = "test") -> pd.Series:
@@ -141,32 +149,61 @@ def test_there_is_one_row_for_each_model_benchmark_and_split_in_the_models_order
 
 def test_what_is_of_the_test_split_is_not_said_of_dev(results: Results) -> None:
     found = row(results.compare(), "base", "vital-descriptions", "dev")
-    names = [name for name in found.index if name.startswith(("isotropy.", "seen.", "unseen.")) or name == "p_value"]
-    assert len(names) == 4 + 4 + 1
+    starts = ("isotropy.", "query_in_", "answer_is_", "no_answer_is_", "p_value")
+    names = [name for name in found.index if name.startswith(starts)]
+    assert len(names) == 4 + len(SEEN) + 2 * 2 + 1
     assert found[names].isna().all()
 
 
-def test_seen_and_unseen_queries_are_averaged_apart(results: Results) -> None:
+@pytest.mark.parametrize("column", ["answer_is_training_positive", "answer_is_training_passage"])
+def test_queries_with_and_without_a_seen_answer_are_averaged_apart(column: str, results: Results) -> None:
     comparison = results.compare()
     scores = results.evaluations["smart_hybrid", "vital-descriptions"].per_query["test"]["ndcg@10"]
-    seen = ["001", "NA", "nan"]
     found = row(comparison, "smart_hybrid", "vital-descriptions")
-    assert (found["seen.queries"], found["unseen.queries"]) == (3, 9)
-    assert found["seen.ndcg@10"] == pytest.approx(scores[seen].mean(), abs=1e-5)
-    assert found["unseen.ndcg@10"] == pytest.approx(scores.drop(seen).mean(), abs=1e-5)
-    assert found["seen.ndcg@10"] != pytest.approx(found["unseen.ndcg@10"], abs=1e-3)
+    assert found[f"{column}.queries"] == len(SEEN[column])
+    assert found[f"{column}.ndcg@10"] == pytest.approx(scores[SEEN[column]].mean(), abs=1e-5)
+    assert found[f"no_{column}.ndcg@10"] == pytest.approx(scores.drop(SEEN[column]).mean(), abs=1e-5)
+    assert found[f"{column}.ndcg@10"] != pytest.approx(found[f"no_{column}.ndcg@10"], abs=1e-3)
     found = row(comparison, "smart_hybrid", "fanoutqa")
-    assert (found["seen.queries"], found["unseen.queries"]) == (0, 25)
-    assert np.isnan(found["seen.ndcg@10"])
-    assert found["unseen.ndcg@10"] == pytest.approx(found["ndcg@10"], abs=1e-5)
+    assert found[f"{column}.queries"] == 0
+    assert np.isnan(found[f"{column}.ndcg@10"])
+    assert found[f"no_{column}.ndcg@10"] == pytest.approx(found["ndcg@10"], abs=1e-5)
 
 
 def test_leakage_is_told_for_each_benchmark(results: Results) -> None:
-    found = row(results.compare(), "base", "vital-descriptions")
-    assert (found["asked.queries"], found["seen.queries"], found["queries"]) == (1, 3, 12)
-    table = results.compare().leakage().set_index("benchmark")
-    assert table.loc["vital-descriptions"].tolist() == [12, f"{1 / 12:.4f}", "0.2500"]
-    assert table.loc["fanoutqa"].tolist() == [25, "0.0000", "0.0000"]
+    comparison = results.compare()
+    found = row(comparison, "base", "vital-descriptions")
+    assert {name: found[f"{name}.queries"] for name in SEEN} == {name: len(ids) for name, ids in SEEN.items()}
+    table = comparison.leakage().set_index("benchmark")
+    assert table.loc["vital-descriptions"].to_dict() == {
+        "test queries": 12,
+        "asked in training": 1,
+        "answer is a training positive": 3,
+        "answer is a training passage": 4,
+        "asked in dev": 2,
+        "answer is a dev positive": 5,
+    }
+    assert table.loc["fanoutqa"].tolist() == [25, 0, 0, 0, 0, 0]
+
+
+def test_markdown_says_what_each_column_of_leakage_counts(results: Results) -> None:
+    comparison = results.compare()
+    *_, leakage = tables_of(comparison.to_markdown())
+    assert leakage == comparison.leakage().astype(str).to_dict("records")
+    explained = re.findall(r"^\* \*(.+)\*: .+\.$", comparison.to_markdown(), re.M)
+    assert explained == list(leakage[0])[2:]
+
+
+def test_markdown_says_how_many_tests_the_stars_are_and_that_they_are_not_corrected(results: Results) -> None:
+    """One for each model but the base, controls too, on each benchmark's test queries."""
+    for comparison, count, chance in (
+        (results.compare(), 4, "0.2"),
+        (results.compare(["bm25", "base"], controls=("smart_hybrid",)), 4, "0.2"),
+        (results.compare(["base", "smart_hybrid"]), 2, "0.1"),
+    ):
+        text = comparison.to_markdown()
+        assert f"makes {count} such tests, and p is not corrected for their number" in text
+        assert f"about {chance} of them would have a star by chance" in text
 
 
 def test_parts_count_alike_in_means_and_in_the_test_against_the_base() -> None:
@@ -338,18 +375,22 @@ def test_markdowns_measures_parse_back_to_the_numbers(results: Results) -> None:
     ] * 3
 
 
-def test_markdowns_seen_and_unseen_parse_back_to_the_numbers(results: Results) -> None:
+def test_markdowns_queries_with_and_without_a_seen_answer_parse_back_to_the_numbers(results: Results) -> None:
     comparison = results.compare()
-    *_, seen, _ = tables_of(comparison.to_markdown())
-    assert [(line["benchmark"], line["model"]) for line in seen] == [
+    *_, apart, _ = tables_of(comparison.to_markdown())
+    assert [(line["benchmark"], line["model"]) for line in apart] == [
         (benchmark, model) for benchmark in sorted(BENCHMARKS) for model in MODELS
     ]
-    for line in seen:
+    for line in apart:
         expected = row(comparison, line["model"], line["benchmark"])
-        for part in ("seen", "unseen"):
-            assert line[f"{part}: queries"] == str(int(expected[f"{part}.queries"]))
-            value = expected[f"{part}.ndcg@10"]
-            assert line[f"{part}: ndcg@10"] == ("" if np.isnan(value) else f"{value:.4f}")
+        for kind in ("positive", "passage"):
+            column = f"answer_is_training_{kind}"
+            count = int(expected[f"{column}.queries"])
+            assert line[f"{kind}: queries"] == str(count)
+            assert line[f"no {kind}: queries"] == str(expected["queries"] - count)
+            for prefix, of in (("", column), ("no ", f"no_{column}")):
+                value = expected[f"{of}.ndcg@10"]
+                assert line[f"{prefix}{kind}: ndcg@10"] == ("" if np.isnan(value) else f"{value:.4f}")
     assert "nan" not in comparison.to_markdown()
 
 

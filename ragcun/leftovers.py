@@ -1,0 +1,44 @@
+"""Results of benchmarks and models that the pipeline no longer names are moved out of its way.
+
+DVC removes the outputs of a stage before it runs it, but not those of a stage that is gone. `compare` depends on whole
+folders, for DVC templates no list into `deps`: what such a stage left there would enter dvc.lock, and another clone's lock
+would differ. DVC notes the deps after the command has run, so what the command moved out of them is not in the lock.
+"""
+
+import logging
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+SET_ASIDE = Path("data/set_aside")
+
+
+def set_aside(folder: Path, keep: Collection[str]) -> None:
+    """Move every entry of `folder`, a path from the project's folder, whose name is not in `keep`, to data/set_aside.
+
+    It keeps its path there, and takes the place of what was set aside under this path before.
+    """
+    for entry in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if entry.name in keep:
+            continue
+        target = SET_ASIDE / entry
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+        else:
+            target.unlink(missing_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(entry, target)
+        logger.warning(
+            "%s belongs to nothing that the pipeline names now: it is in %s, and may be deleted", entry, target
+        )
+
+
+def set_leftovers_aside(models: Collection[str], benchmarks: Collection[str]) -> None:
+    """Leave, in the folders that `compare` depends on, the results of these models on these benchmarks alone."""
+    set_aside(Path("data/benchmarks"), benchmarks)
+    set_aside(Path("data/runs"), models)
+    for model in models:
+        set_aside(Path("data/runs", model), benchmarks)
+        set_aside(Path("metrics", model), [f"{benchmark}.json" for benchmark in benchmarks])
