@@ -3,9 +3,27 @@
 Stages print it without a traceback and exit 1; anything else is a defect of ragcun and keeps its traceback.
 """
 
+import re
+
+# The second branch takes a password whose characters should have been escaped, up to the last @ of the word.
+_USER = r"(?:[^\s/?#]*@|[^\s/?#@:\[]*:(?!\d*(?:[/?#\s]|$))\S*@)"
+# A query or fragment, but for the quote, bracket or stop that ends the word.
+_QUERY = r"[?#]\S*?(?=['\")>\],.;:]*(?:\s|$))"
+_URL = re.compile(rf"(\b[A-Za-z][A-Za-z0-9+.-]*://){_USER}?([^\s?#]*)(?:{_QUERY})?")
+# What HTTP libraries show of an address: path and query. A file's name may hold a question mark, too, but seldom `?a=`.
+_PATH = re.compile(rf"((?<![^\s'\"(])/[^\s?#]*)(?=\?[^\s=]*=){_QUERY}")
+
+
+def without_secrets(text: str) -> str:
+    """`text` with each address in it cut to its public part: without user, password, query and fragment."""
+    return _PATH.sub(r"\1", _URL.sub(r"\1\2", text))
+
 
 class RagcunError(Exception):
-    """Something outside the code is wrong: params, data, network, machine."""
+    """Something outside the code is wrong: params, data, network, machine. Its message shows no address's secrets."""
+
+    def __init__(self, message: object) -> None:
+        super().__init__(without_secrets(str(message)))
 
 
 class LostProcessError(RagcunError):

@@ -8,12 +8,21 @@ that arrives as text (`-S lr=1e-6` is written as `1e-06`, which YAML reads as a 
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from ragcun.errors import RagcunError
+from ragcun.param_forms import Metric, Name, Place, Text, describe
 
 Dtype = Literal["float32", "bfloat16"]
 Role = Literal["query", "passage"]
@@ -22,22 +31,30 @@ ProjectionInit = Literal["base", "random"]
 Schedule = Literal["linear", "cosine", "constant"]
 Tracker = Literal["tensorboard", "wandb", "mlflow", "dvclive"]
 Similarity = Literal["cosine", "euclidean", "dot"]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 PARAMS_FILE = Path("params.yaml")
 
 
 class _Section(BaseModel):
     # Numbers become text where text is asked for: `-S data.wikipedia.dump_date=20231101` arrives as a number.
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _a_switch_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        # Python takes true for 1.
+        if isinstance(value, bool) and info.field_name and cls.model_fields[info.field_name].annotation is not bool:
+            raise ValueError("true and false (yes and no, on and off) are switches: write a number, or quote a word")
+        return value
 
 
 class Ddp(_Section):
     nproc_per_node: Literal["gpu"] | Annotated[int, Field(ge=1)]
-    timeout: Annotated[int, Field(ge=1)]
+    # Above 68 years, torch cannot count them.
+    timeout: Annotated[int, Field(ge=1, lt=2**31)]
 
     @model_validator(mode="after")
-    def _gpu_needs_one(self) -> "Ddp":
+    def _gpu_needs_one(self) -> Self:
         if self.nproc_per_node == "gpu":
             import torch  # only here: checking params.yaml should not take the seconds that loading torch takes
 
@@ -49,7 +66,7 @@ class Ddp(_Section):
 class MsMarco(_Section):
     """MS MARCO as pairs: which of it, and how its held-out queries are divided."""
 
-    revision: Annotated[str, Field(min_length=1)]
+    revision: Text
     max_train_samples: Annotated[int, Field(ge=1)] | None
     split_ratio: Annotated[float, Field(gt=0, lt=1)]
     max_negatives: Annotated[int, Field(ge=0)]
@@ -58,7 +75,7 @@ class MsMarco(_Section):
 class Wikipedia(_Section):
     """Wikipedia as passages: which of it, and what makes a passage. Lengths are in characters."""
 
-    revision: Annotated[str, Field(min_length=1)]
+    revision: Text
     language: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
     dump_date: Annotated[str, Field(pattern=r"^\d{8}$")]
     num_passages: Annotated[int, Field(ge=1)]
@@ -66,7 +83,7 @@ class Wikipedia(_Section):
     max_length: Annotated[int, Field(ge=1)]
 
     @model_validator(mode="after")
-    def _a_passage_fits(self) -> "Wikipedia":
+    def _a_passage_fits(self) -> Self:
         if self.max_length < 2 * self.min_length:
             raise ValueError(
                 f"max_length is {self.max_length}, less than twice min_length ({self.min_length}): a text between the two "
@@ -82,39 +99,41 @@ class OwnPairs(_Section):
     test_ratio: Annotated[float, Field(ge=0, lt=1)]
 
     @model_validator(mode="after")
-    def _train_is_left(self) -> "OwnPairs":
+    def _train_is_left(self) -> Self:
         if self.dev_ratio + self.test_ratio >= 1:
             raise ValueError("dev_ratio and test_ratio leave no pair to train on: lower them")
         return self
 
 
 class Data(_Section):
-    passages: Annotated[str, Field(min_length=1)]
-    pairs: Annotated[str, Field(min_length=1)]
+    passages: Place
+    pairs: Place
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     msmarco: MsMarco
     wikipedia: Wikipedia
     own_pairs: OwnPairs
     mined_negatives: Annotated[int, Field(ge=0)]
     benchmarks: Annotated[list[Name], Field(min_length=1)]
-    # Without user and password: params.yaml and dvc.lock are shared, and ~/.netrc is where these belong.
-    beir_url: Annotated[str, Field(pattern=r"^https?://[^@]+$")]
+    # params.yaml and dvc.lock are shared: a user and a password belong in ~/.netrc, and a token in no query.
+    beir_url: Annotated[str, Field(pattern=r"^https?://[^\s/?#@\[\]]+(/[^\s?#@]*)?$")]
     beir_published: bool
-    local: dict[Name, str]
+    local: dict[Name, Place]
     queries_are_documents: list[Name]
     validation: Name | None
 
     @model_validator(mode="after")
-    def _benchmarks_have_names_of_their_own(self) -> "Data":
-        if "pairs" in self.benchmarks:
+    def _benchmarks_have_names_of_their_own(self) -> Self:
+        # To some file systems, names that differ in capitals alone are the same.
+        folders = [name.lower() for name in self.benchmarks]
+        if "pairs" in folders:
             raise ValueError("benchmarks names one `pairs`, where the vectors of the training pairs lie: rename it")
-        twice = sorted({name for name in self.benchmarks if self.benchmarks.count(name) > 1})
+        twice = sorted({name for name in self.benchmarks if folders.count(name.lower()) > 1})
         if twice:
-            raise ValueError(f"benchmarks lists {', '.join(twice)} more than once: list each name once")
+            raise ValueError(f"benchmarks lists {', '.join(twice)} more than once, capitals aside: list each name once")
         return self
 
     @model_validator(mode="after")
-    def _the_users_own_benchmarks_alone_need_to_be_told(self) -> "Data":
+    def _the_users_own_benchmarks_alone_need_to_be_told(self) -> Self:
         others = [name for name in self.queries_are_documents if name not in self.local]
         if others:
             raise ValueError(
@@ -129,6 +148,11 @@ class Embed(_Section):
     batch_size: Annotated[int, Field(ge=1)]
     # Two of them are the base's own marks of beginning and end.
     max_length: Annotated[int, Field(ge=3)] | None
+
+
+def _check_a_batch_fits(key: str, pairs: int | None, batch_size: int) -> None:
+    if pairs is not None and pairs < batch_size:
+        raise ValueError(f"{key} is {pairs}, less than one batch: raise it, or lower batch_size ({batch_size})")
 
 
 class Training(_Section):
@@ -147,12 +171,16 @@ class Training(_Section):
     weight_decay: Annotated[float, Field(ge=0)]
     max_grad_norm: Annotated[float, Field(gt=0)]
     evaluations: Annotated[int, Field(ge=1)]
-    # The measures are those of ragcun.metrics at the cut-off of 10.
-    metric_for_best: Annotated[str, Field(pattern=r"^(dev|validation)_[a-z]+@10$")] = "dev_ndcg@10"
+    metric_for_best: Metric = "dev_ndcg@10"
     patience: Annotated[int, Field(ge=1)] | None = None
     dev_queries: Annotated[int, Field(ge=1)] | None = None
     dev_passages: Annotated[int, Field(ge=2)] | None = None
     dtype: Dtype = "float32"
+
+    @model_validator(mode="after")
+    def _a_batch_fits(self) -> Self:
+        _check_a_batch_fits("max_pairs", self.max_pairs, self.batch_size)
+        return self
 
 
 class Pretrain(Training):
@@ -160,7 +188,14 @@ class Pretrain(Training):
 
     pairs: UnsupervisedPairs
     num_pairs: Annotated[int, Field(ge=2)]
+    # Pairs made of passages come without mined negatives.
+    negatives: Literal[0]
     projection_learning_rate: Annotated[float, Field(gt=0)]
+
+    @model_validator(mode="after")
+    def _the_pairs_fill_a_batch(self) -> Self:
+        _check_a_batch_fits("num_pairs", self.num_pairs, self.batch_size)
+        return self
 
 
 class Live(_Section):
@@ -179,11 +214,8 @@ class Live(_Section):
     cache_gradients: bool
 
     @model_validator(mode="after")
-    def _a_batch_fits(self) -> "Live":
-        if self.max_pairs is not None and self.max_pairs < self.batch_size:
-            raise ValueError(
-                f"max_pairs is {self.max_pairs}, less than one batch: raise it, or lower batch_size ({self.batch_size})"
-            )
+    def _a_batch_fits(self) -> Self:
+        _check_a_batch_fits("max_pairs", self.max_pairs, self.batch_size)
         return self
 
 
@@ -222,7 +254,14 @@ class Finetune(_Section):
         return self.shared.model_copy(update={**own, "store_negatives": 0})
 
     @model_validator(mode="after")
-    def _a_base_that_trains_has_a_rate(self) -> "Finetune":
+    def _smart_hybrids_base_is_frozen(self) -> Self:
+        idle = self.smart_hybrid.model_fields_set - {"projection_learning_rate"}
+        if idle:
+            raise ValueError(f"smart_hybrid never trains its base: remove {', '.join(sorted(idle))} there")
+        return self
+
+    @model_validator(mode="after")
+    def _a_base_that_trains_has_a_rate(self) -> Self:
         for name in ("full_finetune", "pretrain_finetune"):
             if self.strategy(name).base_learning_rate is None:
                 raise ValueError(f"{name}.base_learning_rate is missing: a base that trains needs its own")
@@ -242,9 +281,10 @@ class Tracking(_Section):
 
 class Params(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
-    base_model: Annotated[str, Field(min_length=1)]
+    base_model: Place
     freeze_base: bool
-    output_dim: Annotated[int, Field(ge=1)] | None
+    # Isotropy is of two dimensions or more.
+    output_dim: Annotated[int, Field(ge=2)] | None
     similarity: Similarity
     whitening: Annotated[float, Field(ge=0, le=1)]
     projection_init: ProjectionInit
@@ -258,7 +298,7 @@ class Params(_Section):
     tracking: Tracking
 
     @model_validator(mode="after")
-    def _negatives_are_there(self) -> "Params":
+    def _negatives_are_there(self) -> Self:
         # Those a pair comes with count too; a file of one's own may have any number of them.
         given = {"vital-descriptions": 0, "msmarco": self.data.msmarco.max_negatives}.get(self.data.pairs)
         if given is None:
@@ -274,7 +314,7 @@ class Params(_Section):
         return self
 
     @model_validator(mode="after")
-    def _the_metric_is_measured(self) -> "Params":
+    def _the_metric_is_measured(self) -> Self:
         for name, training in (("finetune.shared", self.finetune.shared), ("pretrain", self.pretrain)):
             if training.metric_for_best.startswith("validation_") and self.data.validation is None:
                 raise ValueError(
@@ -303,34 +343,6 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
         return Params.model_validate(raw)
     except ValidationError as error:
         raise RagcunError(f"{path}: {describe(error)}") from error
-
-
-# Of keys that have a form, in the place of the pattern.
-_WRITTEN: dict[int | str, str] = {
-    "dump_date": "eight digits, such as 20231101",
-    "language": "Wikipedia's code, such as en",
-    "beir_url": "http://... or https://..., without user and password",
-    "metric_for_best": "dev_ or validation_ and a measure at 10, such as dev_ndcg@10",
-}
-
-
-def describe(error: ValidationError) -> str:
-    """One line for each wrong key: where, what, and what to do."""
-    lines = []
-    for problem in error.errors():
-        # A union's branches add their own names behind the key; only mappings' keys are the user's.
-        where = ".".join(str(part) for part in problem["loc"] if part not in ("literal['gpu']", "constrained-int"))
-        # What is wrong with an address may be the password in it.
-        hidden = problem["type"] in ("missing", "value_error") or problem["loc"][-1:] == ("beir_url",)
-        given = "" if hidden else f" (given: {problem['input']!r})"
-        if problem["type"] == "string_pattern_mismatch" and problem["loc"][-1] in _WRITTEN:
-            problem = {**problem, "msg": f"write it as {_WRITTEN[problem['loc'][-1]]}"}
-        message = {
-            "extra_forbidden": "unknown key: correct its name or remove it",
-            "missing": "missing: add it",
-        }.get(problem["type"], problem["msg"].removeprefix("Value error, "))
-        lines.append(f"{where}: {message}{given}" if where else message)
-    return "; ".join(dict.fromkeys(lines))
 
 
 def main() -> int:

@@ -23,7 +23,7 @@ import requests
 import urllib3
 from tqdm import tqdm
 
-from ragcun.errors import RagcunError
+from ragcun.errors import RagcunError, without_secrets
 from ragcun.files import write_json
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class Address:
         self.host = parts.netloc.rpartition("@")[2]
         self.bare = urlunsplit(parts._replace(netloc=self.host))
         self.auth = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
-        self._shown = urlunsplit(parts._replace(netloc=self.host, query="", fragment=""))
+        self._shown = without_secrets(url)
 
     def __str__(self) -> str:
         return self._shown
@@ -262,8 +262,7 @@ class Part:
                 ) from error
             raise _Broken(self._cause(error)) from error
         except requests.RequestException as error:
-            reason = str(error).replace(self.source.bare, str(self.source))
-            raise self._error(f"it cannot be asked for ({reason})", self.remedy) from error
+            raise self._error(f"it cannot be asked for ({error})", self.remedy) from error
 
     def _cause(self, error: Exception) -> str:
         text = str(error)

@@ -14,7 +14,7 @@ STAGES = {
     for name, definition in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
 }
 # Their values are tracked as params; the others hold no code that a stage's result could depend on.
-NOT_DEPS = {"ragcun/params.py", "ragcun/__init__.py", "stages/__init__.py"}
+NOT_DEPS = {"ragcun/params.py", "ragcun/param_forms.py", "ragcun/__init__.py", "stages/__init__.py"}
 
 
 def commands(stage: str) -> list[str]:
@@ -91,6 +91,7 @@ FLOORS = [
         "source_report",
         "text",
         "params",
+        "param_forms",
         "distributed",
         "metrics",
         "isotropy",

@@ -1,5 +1,6 @@
 """params.yaml: what is in the project's own file is right, and every wrong file is an error that names the key."""
 
+import copy
 import re
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from ragcun.params import load_params, main
 PROJECT = Path(__file__).parents[1] / "params.yaml"
 
 
-def written(tmp_path: Path, **changes: Any) -> Path:
-    """The project's params.yaml with `a__b=value` set at a.b; a value of ... removes the key."""
-    raw = yaml.safe_load(PROJECT.read_text())
+def changed(raw: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """A copy with `a__b=value` set at a.b; a value of ... removes the key."""
+    raw = copy.deepcopy(raw)
     for dotted, value in changes.items():
         *parents, last = dotted.split("__")
         section = raw
@@ -25,8 +26,13 @@ def written(tmp_path: Path, **changes: Any) -> Path:
             del section[last]
         else:
             section[last] = value
+    return raw
+
+
+def written(tmp_path: Path, **changes: Any) -> Path:
+    """The project's params.yaml, `changed`."""
     path = tmp_path / "params.yaml"
-    path.write_text(yaml.safe_dump(raw))
+    path.write_text(yaml.safe_dump(changed(yaml.safe_load(PROJECT.read_text()), **changes)))
     return path
 
 
@@ -108,9 +114,10 @@ def test_an_unknown_strategy_is_an_error() -> None:
     ("key", "value", "form"),
     [
         ("data__wikipedia__dump_date", "2023-11-01", "eight digits, such as 20231101"),
-        ("data__beir_url", "mirror.example.org/BEIR", "http://... or https://..."),
+        ("data__beir_url", "mirror.example.org/BEIR", "https://HOST/PATH"),
         # It would stand in dvc.lock, which is shared.
         ("data__beir_url", "https://me:secret@mirror.example.org", "without user and password"),
+        ("data__beir_url", "https://mirror.example.org/BEIR?token=secret", "without ? and #"),
     ],
 )
 def test_a_setting_of_another_form_is_told_its_own(tmp_path: Path, key: str, value: str, form: str) -> None:

@@ -3,7 +3,8 @@
 One call names the commit, the licence and every file with its size and hash; then each file comes through
 `hf_hub_download`, which keeps it in HF_HOME, continues a body that broke off and publishes by a rename. What the library
 does not do is done here: try again where the hub is busy or the connection goes, and hold the file to its size and hash
-(SHA-256, or git's own where it is no LFS file). HF_ENDPOINT names another hub; HF_TOKEN is read in `hub_token`.
+(SHA-256, or git's own where it is no LFS file). HF_ENDPOINT names another hub, perhaps with user and password: they are
+sent to it alone, in the place of a token, and are in no address that the library could show. HF_TOKEN is read in `hub_token`.
 """
 
 import hashlib
@@ -11,21 +12,26 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from huggingface_hub import HfApi, constants, hf_hub_download
+import httpx2
+from huggingface_hub import HfApi, constants, hf_hub_download, set_client_factory
 from huggingface_hub.errors import HFValidationError, HTTPError
+from huggingface_hub.utils._http import default_client_factory
 
 from ragcun.errors import RagcunError
 from ragcun.files import sha256_file
 from ragcun.sources.hub_errors import HUB_ERRORS, UnlikeTheHubError, cause_of, explain, is_passing, seconds_asked
 from ragcun.sources.hub_token import hub_token
+from ragcun.transfer import Address
 
 logger = logging.getLogger(__name__)
 
+_HUB = "https://huggingface.co"
+_ENDPOINT = re.compile(r"https?://([^\s/?#@]+@)?[^\s/?#@]+(/[^\s?#@]*)?")
 _ATTEMPTS = 5
 # Seconds: doubled from the first on, and never more than the second, whatever a server asks for.
 _WAIT, _LONGEST_WAIT = 1.0, 120.0
@@ -61,10 +67,7 @@ class HubRepo:
     ) -> None:
         self.kind, self.name, self.revision, self.instead = kind, name, revision or "main", instead
         self.setting = setting
-        endpoint = os.environ.get("HF_ENDPOINT", "").strip().rstrip("/")
-        if endpoint and not re.match(r"https?://[^/\s]", endpoint):
-            raise RagcunError(f"HF_ENDPOINT is {endpoint!r}; give it as https://HOST, or unset it")
-        self.endpoint = endpoint or constants.ENDPOINT
+        self.endpoint = _endpoint()
         info = self._ask("the list of its files", self._info)
         self.commit: str = info.sha
         self.licence = _licence(info)
@@ -136,6 +139,45 @@ class HubRepo:
         raise RagcunError(
             f"{self.setting}: the {self.kind} {self.name} at {self.revision}, {what}{after}: {why}"
         ) from error
+
+
+class _AtTheMirror(httpx2.BasicAuth):
+    """Sends user and password to the mirror alone: not to the storage or the hub that it redirects to."""
+
+    def __init__(self, mirror: Address, user: str, password: str) -> None:
+        super().__init__(user, password)
+        self._mirror = httpx2.URL(mirror.bare)
+
+    def auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
+        asked, mirror = request.url, self._mirror
+        if (asked.scheme, asked.host, asked.port) == (mirror.scheme, mirror.host, mirror.port):
+            yield from super().auth_flow(request)
+        else:
+            yield request
+
+
+def _endpoint() -> str:
+    """The hub's address, without the credentials that HF_ENDPOINT may hold: the library's client gets these."""
+    given = os.environ.get("HF_ENDPOINT", "").strip().rstrip("/") or _HUB
+    if not _ENDPOINT.fullmatch(given):
+        raise RagcunError(
+            "HF_ENDPOINT is no address of a hub: give it as https://HOST, or as https://USER:PASSWORD@HOST with special "
+            "characters percent-encoded, or unset it"
+        )
+    address = Address(given)
+    if address.auth is not None:
+        auth = _AtTheMirror(address, *address.auth)
+
+        def client() -> httpx2.Client:
+            made = default_client_factory()
+            made.auth = auth
+            return made
+
+        set_client_factory(client)
+        # The library read HF_ENDPOINT itself when it was imported, and asks a thing or two there.
+        constants.ENDPOINT = address.bare
+        constants.HUGGINGFACE_CO_URL_TEMPLATE = address.bare + "/{repo_id}/resolve/{revision}/{filename}"
+    return address.bare
 
 
 def _hub_file(sibling: Any) -> HubFile:

@@ -18,6 +18,7 @@ from huggingface_hub.errors import (
     XetDownloadError,
 )
 
+from ragcun.errors import without_secrets
 from ragcun.sources.hub_token import hub_token, without_token
 
 # All that a call to the hub may raise for a reason outside the code.
@@ -70,7 +71,7 @@ def explain(error: Exception, *, kind: str, page: str, instead: str) -> str:
         page: the repository's address in a browser.
         instead: what the user can name in place of the repository.
     """
-    detail = " ".join(without_token(str(error)).split())
+    detail = " ".join(without_secrets(without_token(str(error))).split())
     if len(detail) > _MOST_CHARACTERS:
         detail = detail[:_MOST_CHARACTERS] + " …"
     return f"{_explain(error, kind, page, instead)} ({type(error).__name__}: {detail})"

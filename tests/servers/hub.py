@@ -9,6 +9,7 @@ and the storage that large files (those of LFS) are redirected to, on another ho
 the hub's own codes. A repository may be private or gated: `TOKEN` may read the first, `TOKEN_WITH_ACCESS` both.
 """
 
+import base64
 import hashlib
 import io
 import json
@@ -71,10 +72,14 @@ class HubServer(HttpServer):
     """Serves the repositories.
 
     `echo`: whether refusals carry the token that was sent, as a careless server's might. `waits`: see `use_hub`.
+    `credentials`: `user:password` that a mirror asks for in each request, in the place of the hub's token.
     """
 
-    def __init__(self, repos: Iterable[Repo], *, echo: bool = False, **options: Any) -> None:
+    def __init__(
+        self, repos: Iterable[Repo], *, echo: bool = False, credentials: str | None = None, **options: Any
+    ) -> None:
         super().__init__(self._serve, **options)
+        self.basic = f"Basic {base64.b64encode(credentials.encode()).decode()}" if credentials else None
         self.repos = {(repo.kind, repo.name): repo for repo in repos}
         self.echo = echo
         self.waits: list[float] = []
@@ -88,6 +93,10 @@ class HubServer(HttpServer):
         if parts[0] == "storage":
             return self._storage(request, parts[1])
         token = (request.headers.get("Authorization") or "").removeprefix("Bearer ")
+        if self.basic:
+            if token != self.basic:
+                return self._refuse(401, None, "The mirror asks for a user and a password", token)
+            token = ""
         if token not in ("", TOKEN, TOKEN_WITH_ACCESS):
             return self._refuse(401, None, "Invalid credentials in Authorization header", token)
         if parts[0] == "api":
@@ -145,7 +154,8 @@ class HubServer(HttpServer):
 def use_hub(hub: HubServer, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Let this process use `hub` with an empty cache under `folder` and no token; its waits are noted, not made."""
     import datasets
-    from huggingface_hub import constants, file_download
+    from huggingface_hub import constants, file_download, set_client_factory
+    from huggingface_hub.utils._http import default_client_factory
 
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     monkeypatch.delenv("HF_TOKEN", raising=False)
@@ -160,6 +170,8 @@ def use_hub(hub: HubServer, monkeypatch: pytest.MonkeyPatch, folder: Path) -> No
     monkeypatch.setattr(file_download, "_ETAG_RETRY_TIMEOUT", 0.3)
     monkeypatch.setattr("ragcun.sources.hub_client._TIMEOUT", 0.3)
     monkeypatch.setattr("time.sleep", hub.waits.append)
+    # What another hub's credentials left.
+    set_client_factory(default_client_factory)
 
 
 def hub_environment(hub: HubServer, folder: Path) -> dict[str, str]:

@@ -202,7 +202,7 @@ FAILURES: dict[str, tuple[str, Mapping[str, str], str]] = {
     "endpoint": (
         "maker/model",
         {"HF_ENDPOINT": "hub.example"},
-        "HF_ENDPOINT is 'hub.example'; give it as https://HOST",
+        "HF_ENDPOINT is no address of a hub: give it as https://HOST",
     ),
     "not a model": ("maker/bare", {}, r"Hugging Face model maker/bare is not a SentenceTransformer"),
 }

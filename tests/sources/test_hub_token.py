@@ -126,35 +126,64 @@ print(outcomes)
 """
 
 
+def talk(folder: Path, hub: HubServer, **variables: str) -> tuple[str, str, dict[Path, bytes]]:
+    """What `TALKATIVE` prints, says and writes with the hub."""
+    talkative = {"WRONG_TOKEN": "hf_WrongSecretOfTheTests", "HF_DEBUG": "1", "HF_HUB_VERBOSITY": "debug"}
+    done = subprocess.run(
+        [sys.executable, "-c", TALKATIVE, str(folder / "written")],
+        env=os.environ | hub_environment(hub, folder) | talkative | variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    # The premise of both tests: it did talk.
+    for words in ("DEBUG:httpcore2", "curl -X GET", "WARNING:ragcun.sources.hub_client", "offline mode"):
+        assert words in done.stderr
+    written = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert any(path.name == "hub.json" for path in written)
+    return done.stdout.strip(), done.stderr, written
+
+
 def test_the_token_is_nowhere_whatever_is_logged_and_whatever_fails(tmp_path: Path) -> None:
     wrong = "hf_WrongSecretOfTheTests"
     with HubServer(REPOS, faults=[Fault.E429, Fault.E500, None, None, Fault.SHORT_BODY]) as hub:
-        variables = {"HF_TOKEN": TOKEN, "WRONG_TOKEN": wrong, "HF_DEBUG": "1", "HF_HUB_VERBOSITY": "debug"}
-        environment = os.environ | hub_environment(hub, tmp_path) | variables
-        done = subprocess.run(
-            [sys.executable, "-c", TALKATIVE, str(tmp_path / "written")],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    assert done.stdout.strip() == str(["done", "done", *["RagcunError"] * 6])
+        printed, said, written = talk(tmp_path, hub, HF_TOKEN=TOKEN)
+    assert printed == str(["done", "done", *["RagcunError"] * 6])
     assert {f"Bearer {TOKEN}", f"Bearer {wrong}"} <= {seen.headers["Authorization"] for seen in hub.log}
-    # The premise: it did talk, of every kind of call and failure.
-    for words in (
-        "DEBUG:httpcore2",
-        "curl -X GET",
-        "WARNING:ragcun.sources.hub_client",
-        "GatedRepoError",
-        "offline mode",
-    ):
-        assert words in done.stderr
-    written = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    assert any(path.name == "hub.json" for path in written)
+    assert "GatedRepoError" in said
     for token in (TOKEN, wrong):
-        assert token not in done.stdout
-        assert token not in done.stderr
+        assert token not in printed + said
         assert not [path for path, content in written.items() if token.encode() in content]
+
+
+def test_a_mirrors_user_and_password_are_sent_to_it_alone_and_are_nowhere_else(tmp_path: Path) -> None:
+    public = [Repo(repo.kind, repo.name, repo.files, gated=repo.gated) for repo in REPOS]
+    faults = [Fault.E500, Fault.RESET, Fault.SHORT_BODY]
+    # The library itself tries a file again, and says so with the address.
+    files = {"faults": faults, "faulty": lambda request: not request.path.startswith("/api")}
+    with HubServer(public, credentials="reader:se:cr@t", **files) as hub:
+        endpoint = hub.url.replace("//", "//reader:se%3Acr%40t@")
+        printed, said, written = talk(tmp_path, hub, HF_ENDPOINT=endpoint, HF_TOKEN=TOKEN)
+    assert printed == str(["done", "done", *["RagcunError"] * 6])
+    # The server fails the test itself where the storage is sent anything.
+    assert {seen.headers["Authorization"] for seen in hub.log} == {hub.basic, None}
+    assert "thrown while requesting" in said
+    for secret in ("se%3Acr%40t", "se:cr@t", "reader", (hub.basic or "").removeprefix("Basic ")):
+        assert secret not in printed + said
+        assert not [path for path, content in written.items() if secret.encode() in content]
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["me:secret@host", "https://me:se/cret@host", "https://host?token=secret", "https://", "https://h#secret"],
+)
+def test_an_endpoint_of_another_form_is_refused_without_being_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, endpoint: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    with pytest.raises(RagcunError, match="HF_ENDPOINT is no address of a hub: give it as https://HOST") as raised:
+        HubModel("maker/model").fetch(target=tmp_path)
+    assert "cret" not in str(raised.value)
 
 
 @pytest.mark.parametrize("fault", [None, Fault.E500])

@@ -141,6 +141,21 @@ def test_a_python_without_pip_and_other_failures_say_what_pip_said(
             pypi.read_json([(wheel, "a.json")])
 
 
+def test_an_index_address_that_pip_shows_is_shown_without_its_secrets(
+    wheelhouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pip itself hides a password in the address that it was given, but not in each error that passes through it."""
+    python = tmp_path / "python"
+    python.write_text(
+        "#!/bin/sh\necho 'ERROR: 401 Error for url: https://me:s3cret@pypi.example/simple/a/?token=s3cret' >&2\nexit 1\n"
+    )
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(RagcunError, match=r"for url: https://pypi\.example/simple/a/$") as raised:
+        pypi.read_json([(pypi.Wheel("nowhere", "1.0", ("0" * 64,)), "a.json")])
+    assert "s3cret" not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     "name",
     ["m/../../escaped.json", "m//etc/passwd.json", "m/..\\..\\escaped.json", "m/C:/escaped.json", "m/a/../../../b.txt"],
