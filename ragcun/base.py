@@ -163,5 +163,6 @@ def texts_cut_at(model: SentenceTransformer, max_length: int | None) -> Iterator
 
 def _readers(model: SentenceTransformer) -> list[Any]:
     """The modules that tokenize: the first one, or the first one of each of its routes."""
-    first: Any = model[0]
-    return [route[0] for route in first.sub_modules.values()] if isinstance(first, Router) else [first]
+    first = model[0]
+    routes: Any = first.sub_modules.values() if isinstance(first, Router) else [[first]]
+    return [route[0] for route in routes]

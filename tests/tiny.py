@@ -3,6 +3,7 @@
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -54,17 +55,11 @@ def save_tiny_base(
     return folder
 
 
-def save_tiny_router(folder: Path, *, query_pooling: str = "mean", seeds: tuple[int, int] = (0, 1)) -> Path:
-    """Save a SentenceTransformer with a tower for queries and one for documents, then Normalize; return `folder`.
-
-    Args:
-        seeds: of the towers' weights.
-    """
-    towers = [
-        [tiny_transformer(seed=seed, dropout=0.1), Pooling(HIDDEN, pooling)]
-        for seed, pooling in zip(seeds, (query_pooling, "mean"), strict=True)
-    ]
-    # What a query is sent by is what encode_query says: no route is taken by default.
+def save_tiny_router(folder: Path) -> Path:
+    """Save a SentenceTransformer with a tower for queries and one for documents, then Normalize; return `folder`."""
+    towers: list[Any] = [[tiny_transformer(seed=seed, dropout=0.1), Pooling(HIDDEN, "mean")] for seed in (0, 1)]
+    # Queries are tokenized otherwise than documents, and no text takes a route by default.
+    towers[0][0].max_seq_length = 6
     router = Router.for_query_document(*towers, default_route=None, allow_empty_key=False)
     prompts = {"query": "which ", "document": "the "}
     modules = [router, Normalize()]
