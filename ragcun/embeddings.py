@@ -243,12 +243,24 @@ def shared_array(path: Path, shape: tuple[int, int]) -> Iterator[np.ndarray]:
     """A float32 .npy of this shape that every rank may write its own rows of; whole on every rank after the block."""
     if distributed.is_main():
         np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape).flush()
-        # On a full disk an error here; a write to a page that finds no room would kill the process. macOS has no such call.
-        if hasattr(os, "posix_fallocate"):
-            with path.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    distributed.barrier()
+    _reserve(path)
     distributed.barrier()
     rows = np.lib.format.open_memmap(path, mode="r+")
     yield rows
     rows.flush()
     distributed.barrier()
+
+
+def _reserve(path: Path) -> None:
+    """Take the disk's room for this rank's share of a file's bytes.
+
+    On a full disk that is an error here; a write to a page that finds no room would kill the process. macOS has no such
+    call. Some file systems write every block for it, which is too long for one rank while the others wait.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with path.open("r+b") as file:
+        mine = distributed.shard(path.stat().st_size)
+        if mine.start < mine.stop:
+            os.posix_fallocate(file.fileno(), mine.start, mine.stop - mine.start)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from datasets import Dataset
@@ -147,6 +148,9 @@ class Trainer(SentenceTransformerTrainer):
             self.saved_step = self.state.global_step
         # The model as it begins is a candidate too; a run that was cut off in an evaluation makes it now.
         self.args.eval_on_start = checkpoint is None or self._awaits_evaluation()
+        if distributed.rank() > 0:
+            # All ranks were seeded alike: with one stream they would drop the same places of their shares of the batch.
+            torch.manual_seed(int(np.random.default_rng((self.args.seed, distributed.rank())).integers(2**62)))
         if checkpoint is None or not self.best.patience_is_out(self.state):
             with self.termination:
                 self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

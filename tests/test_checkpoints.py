@@ -19,6 +19,7 @@ from ragcun.selection import QueriesEvaluator
 from ragcun.trainee import LiveTrainee
 from ragcun.trainer import Trainer, TrainingResult
 from ragcun.training import train
+from tests.processes import run_in_processes
 from tests.small_run import SETTINGS, TEXTS, pairs
 
 pytestmark = pytest.mark.engine
@@ -256,3 +257,42 @@ def test_without_patience_a_run_goes_to_its_end(
     scores = iter([0.9 - 0.1 * number for number in range(9)])
     monkeypatch.setattr("ragcun.selection.mean_scores", lambda found: {"ndcg@10": next(scores)})
     assert run(tiny_base, tmp_path / "work", evaluations=8)[1].curve["step"].tolist() == list(range(STEPS + 1))
+
+
+def on_each_rank(base: str, folder: str) -> dict[str, Any]:
+    """A run; another that is cut off in an evaluation and goes on; and what this rank alone did in the first."""
+    embedded: list[int] = []
+    masks: list[torch.Tensor] = []
+    vectors = LiveTrainee.vectors
+
+    def counting(self: LiveTrainee, ids: Any, role: Any) -> Any:
+        embedded.append(len(ids))
+        return vectors(self, ids, role)
+
+    def drop() -> None:
+        with torch.random.fork_rng():
+            masks.append(torch.nn.functional.dropout(torch.ones(64), 0.5))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LiveTrainee, "vectors", counting)
+        at_step(patch, 0, drop)
+        weights, whole = run(Path(base), Path(folder, "whole"))
+    with pytest.MonkeyPatch.context() as patch:
+        in_evaluation(patch, 4, die)
+        with pytest.raises(Killed):
+            run(Path(base), Path(folder, "work"))
+    again = run(Path(base), Path(folder, "work"))
+    same(again, (weights, whole))
+    return {"mask": masks[0], "embedded": sum(embedded), "curve": whole.curve.to_csv(), **weights}
+
+
+@pytest.mark.engine
+def test_two_ranks_share_the_evaluations_drop_places_of_their_own_and_go_on_bit_for_bit(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    one, other = run_in_processes(on_each_rank, 2, str(tiny_base), str(tmp_path))
+    assert not torch.equal(one.pop("mask"), other.pop("mask"))
+    # 30 passages and 8 dev queries, evaluated five times.
+    assert [one.pop("embedded"), other.pop("embedded")] == [5 * (15 + 4)] * 2
+    assert one.pop("curve") == other.pop("curve")
+    assert all(torch.equal(value, other[name]) for name, value in one.items())

@@ -68,9 +68,7 @@ def plain_search(model: Path, benchmark: Benchmark, similarity: Similarity) -> R
 
 
 def evaluate(model: Path, benchmark: Benchmark, embeddings: Path, embed: Embed = EMBED) -> Evaluation:
-    evaluation = evaluate_dense(model, benchmark, embeddings, embed, TOP_K)
-    assert evaluation is not None
-    return evaluation
+    return evaluate_dense(model, benchmark, embeddings, embed, TOP_K)
 
 
 def check_run(evaluation: Evaluation, expected: Run, *, atol: float) -> None:
@@ -221,7 +219,6 @@ def test_a_document_with_the_querys_id_is_dropped_and_another_takes_its_place(ti
         evaluation = evaluate_dense(
             tiny_base, asked, store(tmp_path / f"store of {query}", tiny_base, asked), EMBED, top_k=3
         )
-        assert evaluation is not None
         return list(evaluation.runs["test"][query])
 
     assert best_three("q")[0] == "d00", "the document is not the query's best: the test would prove nothing"
@@ -250,14 +247,9 @@ def test_a_folder_without_a_model_is_an_error_that_names_it(tiny_base: Path, tmp
         evaluate_dense(tmp_path / "empty", benchmark, tmp_path / "store", EMBED, TOP_K)
 
 
-def _scores(models: list[str], embeddings: str) -> dict[str, dict[str, torch.Tensor]] | None:
-    """Of each model, all scores of the run and all measures; nothing on the ranks that get no result."""
-    results = {}
-    for model in models:
-        evaluation = evaluate_dense(Path(model), tiny_benchmark(), Path(embeddings), EMBED, TOP_K)
-        if evaluation is not None:
-            results[model] = tensors(evaluation)
-    return results or None
+def _scores(models: list[str], embeddings: str) -> dict[str, dict[str, torch.Tensor]]:
+    """Of each model, all scores of the run and all measures."""
+    return {model: tensors(evaluate(Path(model), tiny_benchmark(), Path(embeddings))) for model in models}
 
 
 def tensors(evaluation: Evaluation) -> dict[str, torch.Tensor]:
@@ -279,14 +271,14 @@ def test_two_processes_give_the_scores_of_one(tiny_base: Path, tmp_path: Path, m
         save_model(tmp_path / "from store", tiny_base),
         save_model(tmp_path / "live", tiny_base, "euclidean", move_base=True),
     ]
-    together, nothing = run_in_processes(_scores, 2, [str(model) for model in models], str(tmp_path / "store"))
-    assert nothing is None
+    ranks = run_in_processes(_scores, 2, [str(model) for model in models], str(tmp_path / "store"))
     monkeypatch.setenv("RAGCUN_CACHE", str(tmp_path / "another cache"))
     for model in models:
         alone = tensors(evaluate(model, benchmark, tmp_path / "store"))
-        assert alone.keys() == together[str(model)].keys()
-        for name, values in alone.items():
-            torch.testing.assert_close(together[str(model)][name], values, atol=1e-5, rtol=0)
+        for together in ranks:
+            assert alone.keys() == together[str(model)].keys()
+            for name, values in alone.items():
+                torch.testing.assert_close(together[str(model)][name], values, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "euclidean"])

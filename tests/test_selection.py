@@ -1,6 +1,7 @@
 """The best checkpoint: only better scores replace it, it survives an interruption, and it is read back strictly."""
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,9 +10,13 @@ from torch import nn
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from ragcun.errors import RagcunError
+from ragcun.params import Role, Similarity
 from ragcun.selection import BestCheckpoint, QueriesEvaluator
+from tests.processes import run_in_processes
 
 METRIC = "dev_ndcg@10"
+# Queries and passages. Of three ranks the first has no query of the second pool and no passage of the third.
+POOLS = [(7, 40), (2, 17), (5, 2)]
 
 
 def evaluated(best: BestCheckpoint, step: int, score: float) -> None:
@@ -72,3 +77,37 @@ def test_dev_queries_are_ranked_over_all_passages() -> None:
     expected = (1 + 1 / np.log2(4)) / (1 + 1 / np.log2(3))
     assert found["dev_ndcg@10"] == pytest.approx((1 + expected) / 2)
     assert 0 <= found["dev_isoscore"] <= 1
+
+
+def measured(queries: int, passages: int, similarity: Similarity) -> tuple[dict[str, float], list[int]]:
+    """An evaluation of random vectors, of which some passages' are the same; and how many texts of each role it embedded here."""
+    random = np.random.default_rng(0)
+    store = np.round(random.normal(size=(passages + queries, 3)), 1).astype(np.float32)
+    store[: passages // 2] = store[0]
+    relevance = {passages + row: {int(random.integers(passages)): 1} for row in range(queries)}
+    embedded = {"query": 0, "passage": 0}
+
+    def vectors(ids: np.ndarray, role: Role) -> np.ndarray:
+        embedded[role] += len(ids)
+        return store[ids]
+
+    evaluator = QueriesEvaluator("dev", vectors, relevance, np.arange(passages), similarity)
+    return evaluator(None), list(embedded.values())  # type: ignore[arg-type]
+
+
+def all_measured() -> list[tuple[dict[str, float], list[int]]]:
+    return [measured(*pool, similarity) for pool in POOLS for similarity in get_args(Similarity)]
+
+
+@pytest.mark.engine
+def test_three_ranks_share_the_work_and_all_get_the_answer_of_one() -> None:
+    """C14: what each embeds, it also searches."""
+    ranks = run_in_processes(all_measured, 3)
+    for place, (expected, everything) in enumerate(all_measured()):
+        found = [rank[place][0] for rank in ranks]
+        shares = np.array([rank[place][1] for rank in ranks])
+        assert shares.sum(axis=0).tolist() == everything
+        assert (shares.max(axis=0) - shares.min(axis=0) <= 1).all()
+        isoscores = [scores.pop("dev_isoscore") for scores in found]
+        assert isoscores == pytest.approx([expected.pop("dev_isoscore")] * 3, abs=1e-12)
+        assert found == [expected] * 3
