@@ -8,6 +8,7 @@ is a convenience: where it cannot be read or written, a warning is logged and th
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 # SQLite's own bound on the variables of one statement, with room to spare.
 _KEYS_A_STATEMENT = 500
+_ROWS_A_SLICE = 10_000
+_DROPPING_SECONDS = 30
 
 
 class RowCache:
@@ -66,7 +69,7 @@ class RowCache:
                     self._open.executemany("INSERT OR IGNORE INTO rows (key, vector) VALUES (?, ?)", rows)
 
     def close(self) -> None:
-        """Drop the oldest rows above the bound, and let go of the file."""
+        """Drop the oldest rows above the bound, as many as there is time for, and let go of the file."""
         with self._tolerating_faults():
             if self._connection:
                 self._drop_oldest()
@@ -74,17 +77,32 @@ class RowCache:
         self._connection = None
 
     def _drop_oldest(self) -> None:
-        with self._open:
-            # Ranks close together: without the lock, the second would drop again what it counted before the first did.
-            self._open.execute("BEGIN IMMEDIATE")
-            # Counting pages reads one of them; adding up the vectors' lengths would read the whole file.
-            pages, free, page_bytes = (self._pragma(name) for name in ("page_count", "freelist_count", "page_size"))
-            size = (pages - free) * page_bytes
-            if size > self.max_bytes:
-                (rows,) = self._open.execute("SELECT COUNT(*) FROM rows").fetchone()
-                # Down to nine tenths, so that the next few runs do not each drop a little.
-                surplus = rows - int(rows * 0.9 * self.max_bytes / size)
-                self._open.execute("DELETE FROM rows WHERE id IN (SELECT id FROM rows ORDER BY id LIMIT ?)", (surplus,))
+        """In slices and for a little while only, for other ranks may wait for this one; the next that closes goes on."""
+        deadline = time.monotonic() + _DROPPING_SECONDS
+        last: int | None = None
+        while last is None or time.monotonic() < deadline:
+            with self._open:
+                # Ranks close together: without the lock, the second would drop again what it counted before the first did.
+                self._open.execute("BEGIN IMMEDIATE")
+                # Each by itself, for both in one query would read all rows.
+                first, newest = self._open.execute(
+                    "SELECT (SELECT MIN(id) FROM rows), (SELECT MAX(id) FROM rows)"
+                ).fetchone()
+                if first is None:
+                    return
+                if last is None:
+                    last = first - 1 + self._surplus(newest - first + 1)
+                if first > last:
+                    return
+                self._open.execute("DELETE FROM rows WHERE id <= ?", (min(last, first + _ROWS_A_SLICE - 1),))
+
+    def _surplus(self, rows: int) -> int:
+        """How many of the rows are too many; their ids have no gaps, for only the oldest are ever dropped."""
+        # Counting pages reads one of them; adding up the vectors' lengths would read the whole file.
+        pages, free, page_bytes = (self._pragma(name) for name in ("page_count", "freelist_count", "page_size"))
+        size = (pages - free) * page_bytes
+        # Down to nine tenths, so that the next few runs do not each drop a little.
+        return rows - int(rows * 0.9 * self.max_bytes / size) if size > self.max_bytes else 0
 
     def _pragma(self, name: str) -> int:
         (value,) = self._open.execute(f"PRAGMA {name}").fetchone()
