@@ -226,17 +226,15 @@ def test_a_document_with_the_querys_id_is_dropped_and_another_takes_its_place(ti
     assert len(best_three("d00")) == 3
 
 
-def test_nothing_is_left_behind(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_left_behind(tiny_base: Path, tmp_path: Path, row_cache_folder: Path) -> None:
     benchmark = tiny_benchmark()
     store(tmp_path / "store", tiny_base, benchmark)
-    (tmp_path / "scratch").mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
     for model in (
         save_model(tmp_path / "from store", tiny_base),
         save_model(tmp_path / "live", tiny_base, move_base=True),
     ):
         evaluate(model, benchmark, tmp_path / "store")
-        assert list((tmp_path / "scratch").iterdir()) == []
+        assert list((row_cache_folder / "scratch").iterdir()) == []
 
 
 def test_a_folder_without_a_model_is_an_error_that_names_it(tiny_base: Path, tmp_path: Path) -> None:
