@@ -227,7 +227,7 @@ class Estimate:
             "row cache before it is cut to RAGCUN_CACHE_GB": encoded * self.base["row_cache_bytes_a_text"],
             # The last two and the best; a checkpoint has Adam's two moments too.
             "checkpoints of a base that trains": 7 * self._model_bytes,
-            "vectors of the largest benchmark under one model, in the temporary folder": vectors,
+            "vectors of the largest benchmark under one model, in RAGCUN_CACHE": vectors,
         }
 
     def memory(self) -> dict[str, float]:

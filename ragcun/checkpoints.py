@@ -51,15 +51,15 @@ def _hashes(checkpoint: Path) -> dict[str, str]:
 
 
 class SaveOnTermination(TrainerCallback):
-    """In its `with` block, SIGTERM lets the step end, saves a checkpoint, and ends the training.
+    """In its `with` block, SIGTERM lets the step or the evaluation end, saves a checkpoint, and ends the training.
 
-    A signal reaches the ranks at different times, or one of them only: after each step they agree whether to stop.
+    That holds for the last step too: whoever sent the signal counts the run as failed, and the next one only has to
+    evaluate and write the model. A signal reaches the ranks at different times, or one of them only: after each step and
+    each evaluation they agree whether to stop.
     """
 
     def __init__(self) -> None:
         self.requested = False
-        # The step after which the training was ended by the signal.
-        self.stopped_at: int | None = None
 
     def __enter__(self) -> "SaveOnTermination":
         self._previous = signal.signal(signal.SIGTERM, self._note)
@@ -76,8 +76,16 @@ class SaveOnTermination(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
-        # At the last step the run is about to end anyway.
-        if distributed.any_rank(self.requested) and state.global_step < state.max_steps:
+        if distributed.any_rank(self.requested):
             control.should_save = control.should_training_stop = True
-            self.stopped_at = state.global_step
+            # There may not be the time; the run that goes on makes it first.
+            control.should_evaluate = False
+        return control
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        # The checkpoint was saved before. Only the evaluation of step 0 has none: there, the first step is made and saved.
+        if distributed.any_rank(self.requested) and state.global_step > 0:
+            control.should_training_stop = True
         return control

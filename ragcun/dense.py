@@ -43,8 +43,8 @@ class Vectors:
     similarity: Similarity
 
 
-def evaluate_dense(model: Path, benchmark: Benchmark, embeddings: Path, embed: Embed, top_k: int) -> Evaluation | None:
-    """Evaluate the model in a folder; all ranks together. Only rank 0 gets the result.
+def evaluate_dense(model: Path, benchmark: Benchmark, embeddings: Path, embed: Embed, top_k: int) -> Evaluation:
+    """Evaluate the model in a folder; all ranks together, each its share of every part of the work.
 
     Args:
         embeddings: `data/embeddings/<benchmark>`, the base's vectors.
@@ -64,8 +64,6 @@ def evaluate_dense(model: Path, benchmark: Benchmark, embeddings: Path, embed: E
             progress=distributed.is_main(),
         )
         parts = distributed.gather_objects(hits.to_run(query_ids[mine]))
-        if not distributed.is_main():
-            return None
         # A single vector has no spread: the figures are left out.
         shape = isotropy(vectors.corpus) if len(vectors.corpus) > 1 else {}
         if len(vectors.corpus) > NEIGHBOURS:

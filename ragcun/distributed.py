@@ -34,10 +34,21 @@ def is_main() -> bool:
 
 
 def device() -> torch.device:
-    """The device of this process: its own GPU, or the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    return torch.device("cpu")
+    """The device of this process: its own GPU, or the CPU.
+
+    Raises:
+        RagcunError: this machine has GPUs, but more processes.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    place, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if place >= gpus:
+        raise RagcunError(
+            f"rank {rank()} has no GPU: {os.environ.get('LOCAL_WORLD_SIZE', place + 1)} processes were started on a machine "
+            f"where {gpus} can be seen. Lower ddp.nproc_per_node (NPROC, where started by hand) to {gpus}, say gpu for one "
+            "process per GPU, or look at CUDA_VISIBLE_DEVICES"
+        )
+    return torch.device("cuda", place)
 
 
 @contextmanager
@@ -53,9 +64,12 @@ def process_group(timeout: float = 600) -> Iterator[None]:
     if world_size() == 1 or _started():
         yield
         return
+    backend = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(device())
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
+        backend = "nccl"
+        # Unless it waits, a collective that is late aborts the process from another thread, and nobody says of what.
+        os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
     try:
         yield

@@ -10,8 +10,9 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from tqdm import tqdm
 from ragcun import distributed
 from ragcun.base import cut_texts_at
 from ragcun.errors import RagcunError
-from ragcun.files import publish_folder, write_json
+from ragcun.files import cache_folder, publish_folder, write_json
 from ragcun.params import Dtype, Embed, Role
 from ragcun.row_cache import RowCache
 
@@ -36,6 +37,8 @@ ENGINE = "torch"
 MANIFEST = "manifest.json"
 # Batches encoded between two visits to the cache: an interrupted run loses no more than these.
 _BATCHES_A_CHUNK = 4
+# Longer than any run needs its scratch folder: one that is older was left by a run that was killed.
+_LEFTOVER_SECONDS = 7 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -261,11 +264,26 @@ def shared_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder for intermediate arrays that all ranks see, removed after the block."""
-    with tempfile.TemporaryDirectory(prefix="ragcun-") as own:
+    """A folder for intermediate arrays that all ranks see, under RAGCUN_CACHE, which nodes share; removed after the block."""
+    own = _new_scratch(cache_folder() / "scratch") if distributed.is_main() else None
+    try:
         (shared, *_) = distributed.gather_objects(own)
-        yield Path(shared)
+        yield shared
         distributed.barrier()
+    finally:
+        if own:
+            shutil.rmtree(own, ignore_errors=True)
+
+
+def _new_scratch(parent: Path) -> Path:
+    """A new folder in `parent`, where those of killed runs are removed."""
+    parent.mkdir(parents=True, exist_ok=True)
+    for leftover in parent.iterdir():
+        # Another run may be removing it, or its own, at the same time.
+        with suppress(FileNotFoundError):
+            if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
+                shutil.rmtree(leftover, ignore_errors=True)
+    return Path(tempfile.mkdtemp(dir=parent))
 
 
 @contextmanager
@@ -273,12 +291,24 @@ def shared_array(path: Path, shape: tuple[int, int]) -> Iterator[np.ndarray]:
     """A float32 .npy of this shape that every rank may write its own rows of; whole on every rank after the block."""
     if distributed.is_main():
         np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape).flush()
-        # On a full disk an error here; a write to a page that finds no room would kill the process. macOS has no such call.
-        if hasattr(os, "posix_fallocate"):
-            with path.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    distributed.barrier()
+    _reserve(path)
     distributed.barrier()
     rows = np.lib.format.open_memmap(path, mode="r+")
     yield rows
     rows.flush()
     distributed.barrier()
+
+
+def _reserve(path: Path) -> None:
+    """Take the disk's room for this rank's share of a file's bytes.
+
+    On a full disk that is an error here; a write to a page that finds no room would kill the process. macOS has no such
+    call. Some file systems write every block for it, which is too long for one rank while the others wait.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with path.open("r+b") as file:
+        mine = distributed.shard(path.stat().st_size)
+        if mine.start < mine.stop:
+            os.posix_fallocate(file.fileno(), mine.start, mine.stop - mine.start)

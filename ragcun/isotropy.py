@@ -2,20 +2,30 @@
 
 Isotropy is read off the covariance, which is gathered chunk by chunk in float64 (Chan, Golub & LeVeque, Updating
 Formulae and a Pairwise Algorithm for Computing Sample Variances, 1979), so the vectors may be a memory map larger than
-memory and are read once. Hubness needs neighbours and is measured on a sample.
+memory and are read once. Hubness needs neighbours and is measured on a sample. Both are computed by all ranks together,
+each its share: every rank calls, and gets the same answer.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from ragcun import distributed
 from ragcun.errors import RagcunError
 from ragcun.params import Similarity
 
 
 def isotropy(vectors: np.ndarray, *, chunk: int = 8192) -> dict[str, float]:
-    """`isoscore`, `mean_cosine` and `effective_rank` of `vectors` (N, D), an array or a memory map; exact, not sampled.
+    """`isotropy_of_shards` of `vectors` (N, D), an array or a memory map that every rank has; each reads its shard."""
+    if vectors.ndim != 2:
+        raise _too_few(vectors.shape)
+    return isotropy_of_shards(vectors[distributed.shard(len(vectors))], chunk=chunk)
+
+
+def isotropy_of_shards(vectors: np.ndarray, *, chunk: int = 8192) -> dict[str, float]:
+    """`isoscore`, `mean_cosine` and `effective_rank` of all ranks' `vectors` (n, D) together; exact, not sampled.
 
     * `isoscore`: IsoScore (Rudman et al., IsoScore: Measuring the Uniformity of Embedding Space Utilization, Findings of
       ACL 2022, arXiv 2108.07344), 1 where all principal axes have the same variance, 0 where one has it all. It is
@@ -28,19 +38,24 @@ def isotropy(vectors: np.ndarray, *, chunk: int = 8192) -> dict[str, float]:
     Raises RagcunError for fewer than two vectors or dimensions, values that are not finite, and vectors that are all the
     same to float32's resolution: they have no direction to measure.
     """
-    if vectors.ndim != 2 or len(vectors) < 2 or vectors.shape[1] < 2:
-        raise RagcunError(
-            f"Isotropy needs two or more vectors of two or more dimensions: it was given {vectors.shape}."
-        )
-    moments = _moments(vectors, chunk)
-    variances = np.linalg.eigvalsh(moments.covariance).clip(min=0)
-    if variances.sum() <= np.finfo(np.float32).eps ** 2 * moments.mean_square:
+    moments = _moments(vectors, chunk).over_ranks()
+    count = moments.count
+    if count < 2 or vectors.shape[1] < 2:
+        raise _too_few((count, vectors.shape[1]))
+    variances = np.linalg.eigvalsh(moments.scatter / count).clip(min=0)
+    if variances.sum() <= np.finfo(np.float32).eps ** 2 * moments.squares / count:
         raise RagcunError("The vectors are all the same, so isotropy is undefined: the encoder has collapsed.")
+    # Σ over i ≠ j of u_i·u_j = ‖Σu‖² − Σ‖u_i‖², and a unit vector's square is 1.
+    pairs = float(moments.directions @ moments.directions) - moments.units
     return {
         "isoscore": _isoscore(variances),
-        "mean_cosine": moments.mean_cosine,
+        "mean_cosine": pairs / (count * (count - 1)),
         "effective_rank": _effective_rank(variances),
     }
+
+
+def _too_few(shape: tuple[int, ...]) -> RagcunError:
+    return RagcunError(f"Isotropy needs two or more vectors of two or more dimensions: it was given {shape}.")
 
 
 def hubness(
@@ -54,9 +69,9 @@ def hubness(
     """Skewness of N_k, the number of times a vector is among the k nearest of another one (Radovanović, Nanopoulos &
     Ivanović, Hubs in Space, JMLR 2010): near 0 without hubs, above 1 where a few vectors are everyone's neighbours.
 
-    `vectors` is (N, D), an array or a memory map; where N is above `sample`, that many rows are drawn with `seed` and
-    are neighbours among themselves. It grows with the size of the set: compare figures of equal samples. 0 where all N_k
-    are equal. Equally near vectors are chosen between arbitrarily.
+    `vectors` is (N, D), an array or a memory map, the same on every rank; where N is above `sample`, that many rows are drawn
+    with `seed` and are neighbours among themselves. It grows with the size of the set: compare figures of equal samples. 0
+    where all N_k are equal. Equally near vectors are chosen between arbitrarily.
 
     Raises RagcunError for k or fewer vectors and for values that are not finite.
     """
@@ -73,18 +88,40 @@ def hubness(
     points = np.asarray(vectors[chosen], dtype=np.float64)
     _check_finite(points)
     occurrences = np.zeros(rows, dtype=np.int64)
-    for start in range(0, rows, 512):
+    blocks = range(0, rows, 512)
+    for start in blocks[distributed.shard(len(blocks))]:
         occurrences += np.bincount(_neighbours(points, start, start + 512, k, similarity).ravel(), minlength=rows)
-    return _skewness(occurrences.astype(np.float64))
+    return _skewness(_sum(occurrences).astype(np.float64))
+
+
+def _sum(array: np.ndarray) -> np.ndarray:
+    """The sum of every rank's `array`."""
+    return distributed.sum_over_ranks(torch.from_numpy(array).to(distributed.device())).cpu().numpy()
 
 
 @dataclass(frozen=True)
 class _Moments:
-    covariance: np.ndarray
-    """(D, D)."""
-    mean_square: float
-    """Mean squared norm."""
-    mean_cosine: float
+    """Sums over rows: of all their squared norms, of their `directions` (D,), how many have one, and of the products of their
+    distances from the `mean` (D,): `scatter` (D, D)."""
+
+    count: int
+    mean: np.ndarray
+    scatter: np.ndarray
+    directions: np.ndarray
+    units: float
+    squares: float
+
+    def over_ranks(self) -> "_Moments":
+        """The moments of all ranks' rows together, on every rank."""
+        if distributed.world_size() == 1:
+            return self
+        width = len(self.mean)
+        ours = np.concatenate([[self.count, self.units, self.squares], self.directions, self.count * self.mean])
+        count, units, squares, *rest = _sum(ours)
+        directions, mean = np.array(rest[:width]), np.array(rest[width:]) / max(1, count)
+        apart = self.mean - mean
+        scatter = _sum(self.scatter + self.count * np.outer(apart, apart))
+        return _Moments(int(count), mean, scatter, directions, float(units), float(squares))
 
 
 def _moments(vectors: np.ndarray, chunk: int) -> _Moments:
@@ -103,9 +140,7 @@ def _moments(vectors: np.ndarray, chunk: int) -> _Moments:
         scatter += rows.T @ rows + np.outer(step, step) * (count * len(rows) / total)
         mean += step * (len(rows) / total)
         count = total
-    # Σ over i ≠ j of u_i·u_j = ‖Σu‖² − Σ‖u_i‖², and a unit vector's square is 1.
-    mean_cosine = (float(directions @ directions) - units) / (count * (count - 1))
-    return _Moments(scatter / count, squares / count, mean_cosine)
+    return _Moments(count, mean, scatter, directions, units, squares)
 
 
 def _chunks(vectors: np.ndarray, chunk: int) -> Iterator[np.ndarray]:

@@ -109,6 +109,17 @@ def search(
     return _unpack(best.cpu(), [corpus_ids[row] for row in by_id])
 
 
+def merge(parts: Sequence[Hits], k: int) -> Hits:
+    """The `k` best documents of each query, from searches of the same queries in the parts of a corpus."""
+    merged = Hits([], [])
+    for query in range(len(parts[0].ids)):
+        found = [pair for part in parts for pair in zip(part.scores[query].tolist(), part.ids[query], strict=True)]
+        best = sorted(found, reverse=True)[:k]
+        merged.ids.append([document for _, document in best])
+        merged.scores.append(np.array([score for score, _ in best], dtype=np.float32))
+    return merged
+
+
 class _Side:
     """A chunk of queries or documents on the device: float32 vectors, their float64 copies and squared norms."""
 

@@ -11,6 +11,7 @@ and are of no use once the model is trained anew: they lie in a table of their o
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 _KEYS_A_STATEMENT = 500
 # In the order in which they are dropped.
 _TABLES = ("transient", "rows")
+_ROWS_A_SLICE = 10_000
+_DROPPING_SECONDS = 30
 
 
 class RowCache:
@@ -76,7 +79,7 @@ class RowCache:
                     self._open.executemany(f"INSERT OR IGNORE INTO {self.table} (key, vector) VALUES (?, ?)", rows)
 
     def close(self) -> None:
-        """Drop the oldest rows above the bound, and let go of the file."""
+        """Drop the oldest rows above the bound, as many as there is time for, and let go of the file."""
         with self._tolerating_faults():
             if self._connection:
                 self._drop_oldest()
@@ -84,20 +87,47 @@ class RowCache:
         self._connection = None
 
     def _drop_oldest(self) -> None:
-        with self._open:
-            # Ranks close together: without the lock, the second would drop again what it counted before the first did.
-            self._open.execute("BEGIN IMMEDIATE")
-            # Counting pages reads one of them; adding up the vectors' lengths would read the whole file.
-            pages, free, page_bytes = (self._pragma(name) for name in ("page_count", "freelist_count", "page_size"))
-            size = (pages - free) * page_bytes
-            if size > self.max_bytes:
-                counts = [self._open.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0] for table in _TABLES]
-                # Down to nine tenths, so that the next few runs do not each drop a little.
-                surplus = sum(counts) - int(sum(counts) * 0.9 * self.max_bytes / size)
-                for table, rows in zip(_TABLES, counts, strict=True):
-                    oldest = f"SELECT id FROM {table} ORDER BY id LIMIT ?"
-                    self._open.execute(f"DELETE FROM {table} WHERE id IN ({oldest})", (min(rows, surplus),))
-                    surplus -= min(rows, surplus)
+        """In slices and for a little while only, for other ranks may wait for this one; the next that closes goes on."""
+        deadline = time.monotonic() + _DROPPING_SECONDS
+        lasts: list[int] | None = None
+        while lasts is None or time.monotonic() < deadline:
+            with self._open:
+                # Ranks close together: without the lock, the second would drop again what it counted before the first did.
+                self._open.execute("BEGIN IMMEDIATE")
+                spans = [self._span(table) for table in _TABLES]
+                if lasts is None:
+                    lasts = self._last_surplus(spans)
+                left = [
+                    (table, span.start, last)
+                    for table, span, last in zip(_TABLES, spans, lasts, strict=True)
+                    if span and span.start <= last
+                ]
+                if not left:
+                    return
+                table, first, last = left[0]
+                self._open.execute(f"DELETE FROM {table} WHERE id <= ?", (min(last, first + _ROWS_A_SLICE - 1),))
+
+    def _span(self, table: str) -> range:
+        """The ids of a table's rows; they have no gaps, for only the oldest are ever dropped."""
+        # Each by itself, for both in one query would read all rows.
+        bounds = f"SELECT (SELECT MIN(id) FROM {table}), (SELECT MAX(id) FROM {table})"
+        first, newest = self._open.execute(bounds).fetchone()
+        return range(0) if first is None else range(first, newest + 1)
+
+    def _last_surplus(self, spans: Sequence[range]) -> list[int]:
+        """For each table, the last id of the rows that are too many: all of a table go before any of the next."""
+        # Counting pages reads one of them; adding up the vectors' lengths would read the whole file.
+        pages, free, page_bytes = (self._pragma(name) for name in ("page_count", "freelist_count", "page_size"))
+        size = (pages - free) * page_bytes
+        rows = sum(map(len, spans))
+        # Down to nine tenths, so that the next few runs do not each drop a little.
+        surplus = rows - int(rows * 0.9 * self.max_bytes / size) if size > self.max_bytes else 0
+        lasts = []
+        for span in spans:
+            dropped = min(len(span), surplus)
+            lasts.append(span.start + dropped - 1)
+            surplus -= dropped
+        return lasts
 
     def _pragma(self, name: str) -> int:
         (value,) = self._open.execute(f"PRAGMA {name}").fetchone()

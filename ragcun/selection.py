@@ -20,15 +20,19 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ragcun import distributed, retrieval
 from ragcun.errors import RagcunError
 from ragcun.files import atomic_folder
-from ragcun.isotropy import isotropy
+from ragcun.isotropy import isotropy_of_shards
 from ragcun.metrics import best_others, mean_scores, score_queries
 from ragcun.params import Role, Similarity
 
+_DEPTH = 10
 _WEIGHTS, _RECORD = "model.safetensors", "best.json"
 
 
 class QueriesEvaluator(BaseEvaluator):
     """Measures at 10 of queries over a pool of passages, named `<name>_ndcg@10` and so on, and the pool's IsoScore.
+
+    Every rank calls it and gets the same answer. Each embeds its shard of the queries and of the passages, and searches its
+    passages for all queries; what travels is the queries' vectors, the best hits of each shard, and sums.
 
     Args:
         name: of the queries: `dev`, or `validation`.
@@ -57,19 +61,31 @@ class QueriesEvaluator(BaseEvaluator):
     def __call__(
         self, model: BaseModel, output_path: str | None = None, epoch: float = -1, steps: int = -1
     ) -> dict[str, float]:
-        passages = self.vectors(self.passages, "passage")
-        hits = retrieval.search(
-            self.vectors(self.queries, "query"),
-            passages,
-            [str(row) for row in self.passages],
-            10 + bool(self.own),
-            self.similarity,
-            device=distributed.device(),
-        )
-        run = best_others(hits.to_run([str(row) for row in self.queries]), self.own, 10)
-        scores = score_queries(self.qrels, run, cutoffs=(10,))
-        measured = {**mean_scores(scores), "isoscore": isotropy(passages)["isoscore"]}
+        mine = self.passages[distributed.shard(len(self.passages))]
+        queries = self._query_vectors()
+        passages = self.vectors(mine, "passage") if len(mine) else queries[:0]
+        hits = retrieval.merge(distributed.gather_objects(self._search(queries, passages, mine)), self._depth)
+        run = best_others(hits.to_run([str(row) for row in self.queries]), self.own, _DEPTH)
+        scores = score_queries(self.qrels, run, cutoffs=(_DEPTH,))
+        measured = {**mean_scores(scores), "isoscore": isotropy_of_shards(passages)["isoscore"]}
         return {f"{self.name}_{measure}": value for measure, value in measured.items()}
+
+    @property
+    def _depth(self) -> int:
+        """How many passages to retrieve for a query: one more where its own is left out afterwards."""
+        return _DEPTH + bool(self.own)
+
+    def _query_vectors(self) -> np.ndarray:
+        """All queries' vectors, of which each rank embeds its shard."""
+        mine = self.queries[distributed.shard(len(self.queries))]
+        parts = distributed.gather_objects(self.vectors(mine, "query") if len(mine) else None)
+        return np.concatenate([part for part in parts if part is not None])
+
+    def _search(self, queries: np.ndarray, passages: np.ndarray, ids: np.ndarray) -> retrieval.Hits:
+        if len(ids) == 0:
+            return retrieval.Hits([[] for _ in queries], [np.empty(0, dtype=np.float32) for _ in queries])
+        names = [str(row) for row in ids]
+        return retrieval.search(queries, passages, names, self._depth, self.similarity, device=distributed.device())
 
 
 class BestCheckpoint(TrainerCallback):

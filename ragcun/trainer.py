@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from datasets import Dataset
@@ -22,8 +23,9 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers import Trainer as TransformersTrainer
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
 
 from ragcun import distributed
 from ragcun.checkpoints import SaveOnTermination, latest_whole, seal
@@ -140,6 +142,8 @@ class Trainer(SentenceTransformerTrainer):
         super().__init__(train_dataset=Dataset.from_dict({"query": batches.queries}), **kwargs)
         self.batches, self.groups, self.best, self.measures = batches, groups, best, measures
         self.work = Path(str(self.args.output_dir))
+        self.resumed: Path | None = None
+        self.saved_step: int | None = None
         self.losses = LossMeans()
         self.termination = SaveOnTermination()
         self.remove_callback(ProgressCallback if not self.args.disable_tqdm else PrinterCallback)
@@ -155,20 +159,24 @@ class Trainer(SentenceTransformerTrainer):
             RagcunError: the loss or a gradient is not finite.
             SystemExit: the process was told to end; a checkpoint was written first.
         """
-        checkpoint = self._checkpoint()
-        # The model as it begins is a candidate too.
-        self.args.eval_on_start = checkpoint is None
+        checkpoint = self.resumed = self._checkpoint()
         if checkpoint is not None:
             logger.info("resuming from %s", checkpoint)
             self.losses.load(checkpoint / _LOSSES)
             self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+            self.saved_step = self.state.global_step
+        # The model as it begins is a candidate too; a run that was cut off in an evaluation makes it now.
+        self.args.eval_on_start = checkpoint is None or self._awaits_evaluation()
+        if distributed.rank() > 0:
+            # All ranks were seeded alike: with one stream they would drop the same places of their shares of the batch.
+            torch.manual_seed(int(np.random.default_rng((self.args.seed, distributed.rank())).integers(2**62)))
         if checkpoint is None or not self.best.patience_is_out(self.state):
             with self.termination:
                 self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        if self.termination.stopped_at is not None:
+        if distributed.any_rank(self.termination.requested):
             logger.warning(
                 "stopped by SIGTERM after step %d; a checkpoint was saved, and the same run goes on from it",
-                self.termination.stopped_at,
+                self.state.global_step,
             )
             raise SystemExit(143)
         record = self.best.restore()
@@ -181,6 +189,14 @@ class Trainer(SentenceTransformerTrainer):
         )
         checkpoint: Path | None = found
         return checkpoint
+
+    def _awaits_evaluation(self) -> bool:
+        """Whether the evaluation of the step that the run goes on from was cut off: its checkpoint is written first."""
+        step = self.state.global_step
+        due = step % self.state.eval_steps == 0 or step == self.state.max_steps
+        return due and not any(
+            entry["step"] == step and f"eval_{self.best.metric}" in entry for entry in self.state.log_history
+        )
 
     def get_train_dataloader(self) -> DataLoader:
         # Not prepared by accelerate, which would shard what is sharded already.
@@ -264,16 +280,56 @@ class Trainer(SentenceTransformerTrainer):
         # Weights only: no model card, and no pickled arguments.
         self.model.save_pretrained(output_dir or str(self.work), create_model_card=False)
 
+    def _run_epoch(self, **kwargs: Any) -> None:
+        # The evaluation before the first step may have ended the run.
+        if not self.control.should_training_stop:
+            super()._run_epoch(**kwargs)
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        """Log, save, evaluate. The library evaluates first: a kill during the evaluation would lose the steps before it."""
+        evaluates, self.control.should_evaluate = self.control.should_evaluate, False
+        super()._maybe_log_save_evaluate(*args, **kwargs)
+        if evaluates:
+            self._evaluate(trial=None, ignore_keys_for_eval=None)
+
+    def _evaluate(self, *args: Any, skip_scheduler: bool = False, **kwargs: Any) -> dict[str, float]:
+        """Evaluate; the checkpoint of the step, where there is one, gets the result."""
+        if skip_scheduler and self.resumed:
+            # The library asks for this evaluation before it restores the random state, of which an evaluation takes a number.
+            self._load_rng_state(str(self.resumed))
+        metrics = super()._evaluate(*args, skip_scheduler=skip_scheduler, **kwargs)
+        if self.state.global_step == self.saved_step:
+            folder = self._folder_of_step()
+            self._save_rng_state(str(folder))
+            if distributed.is_main():
+                self.state.save_to_json(str(folder / TRAINER_STATE_NAME))
+            self._seal()
+        return metrics
+
+    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
+        """Every rank evaluates its share. In the library's own loop rank 0 searches, and the others wait for it."""
+        output = TransformersTrainer.evaluation_loop(self, *args, metric_key_prefix=metric_key_prefix, **kwargs)
+        assert self.evaluator is not None
+        measured = self.evaluator(self.model, epoch=self.state.epoch, steps=self.state.global_step)
+        output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in measured.items()})
+        return output
+
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         super()._save_checkpoint(*args, **kwargs)
-        checkpoint = self.work / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        self.saved_step = self.state.global_step
+        self._seal()
+
+    def _seal(self) -> None:
         sums = self.losses.over_ranks()
         if distributed.is_main():
-            write_json(checkpoint / _LOSSES, sums)
+            write_json(self._folder_of_step() / _LOSSES, sums)
         distributed.barrier()
         if distributed.is_main():
-            seal(checkpoint)
+            seal(self._folder_of_step())
         distributed.barrier()
+
+    def _folder_of_step(self) -> Path:
+        return self.work / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
 
     def _curve(self) -> pd.DataFrame:
         """The Trainer's log as a table, one row for each evaluation."""

@@ -21,12 +21,10 @@ def main() -> None:
         evaluations = {}
         for part, benchmark in read_parts(Path("data/benchmarks", name)).items():
             embeddings = Path("data/embeddings", name, part)
-            evaluation = evaluate_dense(
+            evaluations[part] = evaluate_dense(
                 Path("models", model), benchmark, embeddings, params.embed, params.evaluate.top_k
             )
-            if evaluation is not None:
-                evaluations[part] = evaluation
-        if evaluations:
+        if distributed.is_main():
             write_evaluation(
                 join_parts(evaluations),
                 Path("metrics", model, f"{name}.json"),

@@ -72,9 +72,7 @@ def plain_search(model: Path, benchmark: Benchmark, similarity: Similarity) -> R
 
 
 def evaluate(model: Path, benchmark: Benchmark, embeddings: Path, embed: Embed = EMBED) -> Evaluation:
-    evaluation = evaluate_dense(model, benchmark, embeddings, embed, TOP_K)
-    assert evaluation is not None
-    return evaluation
+    return evaluate_dense(model, benchmark, embeddings, embed, TOP_K)
 
 
 def check_run(evaluation: Evaluation, expected: Run, *, atol: float) -> None:
@@ -269,17 +267,15 @@ def test_documents_without_text_go_through_embedding_and_both_searches(
     assert not {"empty", "blank"} & {document for found in lexical.runs["test"].values() for document in found}
 
 
-def test_nothing_is_left_behind(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_left_behind(tiny_base: Path, tmp_path: Path, row_cache_folder: Path) -> None:
     benchmark = tiny_benchmark()
     store(tmp_path / "store", tiny_base, benchmark)
-    (tmp_path / "scratch").mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
     for model in (
         save_model(tmp_path / "from store", tiny_base),
         save_model(tmp_path / "live", tiny_base, move_base=True),
     ):
         evaluate(model, benchmark, tmp_path / "store")
-        assert list((tmp_path / "scratch").iterdir()) == []
+        assert list((row_cache_folder / "scratch").iterdir()) == []
 
 
 def test_a_folder_without_a_model_is_an_error_that_names_it(tiny_base: Path, tmp_path: Path) -> None:
@@ -290,14 +286,9 @@ def test_a_folder_without_a_model_is_an_error_that_names_it(tiny_base: Path, tmp
         evaluate_dense(tmp_path / "empty", benchmark, tmp_path / "store", EMBED, TOP_K)
 
 
-def _scores(models: list[str], embeddings: str) -> dict[str, dict[str, torch.Tensor]] | None:
-    """Of each model, all scores of the run and all measures; nothing on the ranks that get no result."""
-    results = {}
-    for model in models:
-        evaluation = evaluate_dense(Path(model), tiny_benchmark(), Path(embeddings), EMBED, TOP_K)
-        if evaluation is not None:
-            results[model] = tensors(evaluation)
-    return results or None
+def _scores(models: list[str], embeddings: str) -> dict[str, dict[str, torch.Tensor]]:
+    """Of each model, all scores of the run and all measures."""
+    return {model: tensors(evaluate(Path(model), tiny_benchmark(), Path(embeddings))) for model in models}
 
 
 def tensors(evaluation: Evaluation) -> dict[str, torch.Tensor]:
@@ -319,14 +310,14 @@ def test_two_processes_give_the_scores_of_one(tiny_base: Path, tmp_path: Path, m
         save_model(tmp_path / "from store", tiny_base),
         save_model(tmp_path / "live", tiny_base, "euclidean", move_base=True),
     ]
-    together, nothing = run_in_processes(_scores, 2, [str(model) for model in models], str(tmp_path / "store"))
-    assert nothing is None
+    ranks = run_in_processes(_scores, 2, [str(model) for model in models], str(tmp_path / "store"))
     monkeypatch.setenv("RAGCUN_CACHE", str(tmp_path / "another cache"))
     for model in models:
         alone = tensors(evaluate(model, benchmark, tmp_path / "store"))
-        assert alone.keys() == together[str(model)].keys()
-        for name, values in alone.items():
-            torch.testing.assert_close(together[str(model)][name], values, atol=1e-5, rtol=0)
+        for together in ranks:
+            assert alone.keys() == together[str(model)].keys()
+            for name, values in alone.items():
+                torch.testing.assert_close(together[str(model)][name], values, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "euclidean"])

@@ -1,9 +1,13 @@
 """Shards cover the whole; the collectives give every rank the whole and carry gradients back."""
 
+import os
+
 import pytest
 import torch
+import torch.distributed as dist
 
 from ragcun import distributed
+from ragcun.errors import RagcunError
 from tests.processes import run_in_processes
 
 
@@ -24,6 +28,49 @@ def test_one_process_alone_needs_no_group() -> None:
         assert distributed.sum_over_ranks(rows) is rows
         assert distributed.gather_objects("a") == ["a"]
         distributed.barrier()
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_more_processes_than_gpus_are_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "6", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert distributed.device() == torch.device("cuda", 1)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with (
+        pytest.raises(RagcunError, match=r"rank 6 has no GPU: 4 processes .* 2 can be seen. Lower ddp.nproc_per_node"),
+        distributed.process_group(),
+    ):
+        pytest.fail("no process group may start")
+
+
+@pytest.mark.usefixtures("two_gpus")
+@pytest.mark.parametrize(("told", "expected"), [(None, "1"), ("0", "0")])
+def test_a_late_collective_of_nccl_raises_where_it_was_called(
+    told: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As PyTorch documents TORCH_NCCL_BLOCKING_WAIT; here only that it is set, and that the error is understood."""
+    monkeypatch.setenv("RANK", "6")
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    monkeypatch.setenv("TORCH_NCCL_BLOCKING_WAIT", told or "")
+    if told is None:
+        monkeypatch.delenv("TORCH_NCCL_BLOCKING_WAIT")
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    backends = []
+
+    def starting(backend: str, **kwargs: object) -> None:
+        backends.append((backend, os.environ["TORCH_NCCL_BLOCKING_WAIT"]))
+
+    monkeypatch.setattr(dist, "init_process_group", starting)
+    late = "[Rank 0] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=3) ran for 5040 milliseconds"
+    with pytest.raises(RagcunError, match="rank 6 waited for another process for 5 s"), distributed.process_group(5):
+        raise RuntimeError(late)
+    assert backends == [("nccl", expected)]
 
 
 def collectives() -> dict[str, object]:

@@ -1,10 +1,13 @@
 """dvc.yaml: what each stage says it depends on is what its script imports and reads."""
 
+import re
+import shlex
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 import yaml
+from torch.distributed.run import get_args_parser
 
 from tests.imports import direct_imports, transitive_imports
 
@@ -44,7 +47,25 @@ def test_every_script_is_a_stage() -> None:
 def test_what_trains_or_encodes_runs_under_torchrun_after_a_check_of_the_params(stage: str) -> None:
     check, run = commands(stage)
     assert check == "python -m ragcun.params"
-    assert run.startswith("torchrun --standalone --nproc-per-node=${ddp.nproc_per_node} -m stages.")
+    assert run.startswith("torchrun --standalone --nproc-per-node=${ddp.nproc_per_node} ")
+    assert shlex.split(run)[shlex.split(run).index("-m") + 1] == f"stages.{stage}"
+
+
+def test_a_training_that_is_told_to_end_has_the_time_to_save() -> None:
+    """torchrun kills its processes 30 s after SIGTERM unless told; and SLURM kills torchrun at the time limit."""
+    script = (ROOT / "experiments/several_nodes.sh").read_text()
+    (by_hand,) = [line for line in script.splitlines() if line.startswith("exec torchrun")]
+    lines = [commands("pretrain")[-1], commands("finetune")[-1], by_hand.removeprefix("exec ")]
+    for line in lines:
+        launcher, *arguments = shlex.split(re.sub(r"\$\{ddp.nproc_per_node\}", "1", line))
+        assert launcher == "torchrun"
+        grace = get_args_parser().parse_args(arguments).shutdown_timeout
+        assert grace == 120
+    batch = (ROOT / "experiments/slurm.sbatch").read_text()
+    (before,) = re.findall(r"^#SBATCH --signal=TERM@(\d+)$", batch, re.MULTILINE)
+    assert int(before) > grace
+    # Whatever stands between SLURM and torchrun would have to hand the signal on.
+    assert re.findall(r"^exec srun .*bash -c '.*exec bash experiments/several_nodes.sh", batch, re.MULTILINE)
 
 
 def test_training_never_depends_on_a_benchmark() -> None:

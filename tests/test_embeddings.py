@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,9 +25,11 @@ from ragcun.embeddings import (
     Role,
     TextEncoder,
     Texts,
+    _reserve,
     describe,
     fingerprint,
     read_embeddings,
+    scratch_folder,
     shared_array,
     shared_folder,
     write_embeddings,
@@ -552,3 +555,42 @@ def test_a_disk_without_room_for_the_rows_is_an_error_before_the_first_is_writte
     monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
     with pytest.raises(OSError, match="no space left"), shared_array(tmp_path / "rows.npy", (4, 2)):
         pytest.fail("nothing may be written")
+
+
+def test_scratch_lies_in_the_cache_that_nodes_share_and_what_a_killed_run_left_goes(row_cache_folder: Path) -> None:
+    left, under_way = (row_cache_folder / "scratch" / name for name in ("left", "under way"))
+    for folder, days in ((left, 8), (under_way, 6)):
+        folder.mkdir(parents=True)
+        (folder / "corpus.npy").touch()
+        os.utime(folder, times=(time.time() - days * 24 * 3600,) * 2)
+    with scratch_folder() as first, scratch_folder() as second:
+        assert names_in(row_cache_folder / "scratch") == {first.name, second.name, under_way.name}
+        assert first != second
+    assert names_in(row_cache_folder / "scratch") == {under_way.name}
+
+
+def _write_scratch() -> tuple[str, list[float]]:
+    with scratch_folder() as scratch, shared_array(scratch / "rows.npy", (2, 1)) as rows:
+        rows[distributed.rank()] = 1 + distributed.rank()
+        rows.flush()
+        distributed.barrier()
+        return str(scratch), np.load(scratch / "rows.npy")[:, 0].tolist()
+
+
+def test_ranks_share_one_scratch_folder(row_cache_folder: Path) -> None:
+    (scratch, rows), other = run_in_processes(_write_scratch, 2)
+    assert other == (scratch, rows)
+    assert rows == [1, 2]
+    assert Path(scratch).parent == row_cache_folder / "scratch"
+    assert names_in(Path(scratch).parent) == set()
+
+
+def test_each_rank_reserves_its_part_of_a_shared_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rows.npy").write_bytes(b"0" * 1001)
+    reserved: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "posix_fallocate", lambda file, offset, length: reserved.append((offset, length)))
+    for rank in range(3):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", "3")
+        _reserve(tmp_path / "rows.npy")
+    assert reserved == [(0, 333), (333, 334), (667, 334)]

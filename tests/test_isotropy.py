@@ -1,12 +1,15 @@
 """The measures of isotropy have their known answers, whatever the chunking, and are never NaN."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from ragcun import isotropy as measures
 from ragcun.errors import RagcunError
 from ragcun.isotropy import hubness, isotropy
+from tests.processes import run_in_processes
 
 
 def gaussian(seed: int, rows: int, width: int) -> np.ndarray:
@@ -184,3 +187,40 @@ def test_hubness_needs_more_vectors_than_neighbours() -> None:
         hubness(gaussian(11, 10, 4))
     with pytest.raises(RagcunError, match="manhattan"):
         hubness(gaussian(11, 40, 4), similarity="manhattan")  # type: ignore[arg-type]
+
+
+def shared_measures() -> dict[str, Any]:
+    """The measures of 2,100 vectors, and the rows of them that this rank read for the one and ranked for the other."""
+    vectors = gaussian(12, 2100, 6) * np.arange(1, 7) + np.linspace(0, 3, 2100)[:, None]
+    rows = {"read": 0, "ranked": 0}
+    check, neighbours = measures._check_finite, measures._neighbours
+
+    def checking(part: np.ndarray) -> None:
+        rows["read"] += len(part)
+        check(part)
+
+    def ranking(*args: Any) -> np.ndarray:
+        found = neighbours(*args)
+        rows["ranked"] += len(found)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measures, "_check_finite", checking)
+        found = isotropy(vectors, chunk=100)
+        read = rows["read"]
+        patch.setattr(measures, "_neighbours", ranking)
+        return {"read": read, "hubness": hubness(vectors), "ranked": rows["ranked"], "isotropy": found}
+
+
+@pytest.mark.engine
+def test_two_ranks_measure_what_one_does_each_its_half() -> None:
+    alone = shared_measures()
+    assert (alone["read"], alone["ranked"]) == (2100, 2100)
+    ranks = run_in_processes(shared_measures, 2)
+    assert [rank["read"] for rank in ranks] == [1050, 1050]
+    # In blocks of 512, of which the last is short.
+    assert [rank["ranked"] for rank in ranks] == [1024, 1076]
+    for rank in ranks:
+        assert rank["hubness"] == alone["hubness"]
+        assert rank["isotropy"] == pytest.approx(alone["isotropy"], rel=1e-10)
+    assert ranks[0]["isotropy"] == ranks[1]["isotropy"]

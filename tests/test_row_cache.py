@@ -165,6 +165,29 @@ def test_two_that_close_together_drop_no_more_than_one_would(tmp_path: Path, mon
     assert left["together"] == left["alone"]
 
 
+def test_one_that_closes_drops_for_a_while_and_the_next_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other ranks may wait for it."""
+    everything = rows(range(1000), width=256)
+    for name in ("at once", "in turns"):
+        cache = RowCache(tmp_path / name)
+        cache.put(everything)
+        cache.close()
+    RowCache(tmp_path / "at once", max_bytes=500_000).close()
+    bounded = kept(tmp_path / "at once", everything)
+    monkeypatch.setattr("ragcun.row_cache._DROPPING_SECONDS", 0)
+    monkeypatch.setattr("ragcun.row_cache._ROWS_A_SLICE", 50)
+    RowCache(tmp_path / "in turns", max_bytes=500_000).close()
+    assert len(kept(tmp_path / "in turns", everything)) == 950
+    for _ in range(20):
+        RowCache(tmp_path / "in turns", max_bytes=500_000).close()
+    left = kept(tmp_path / "in turns", everything)
+    assert equal(left, dict(list(everything.items())[-len(left) :]))
+    # The last of them found a file that is small enough, and left it at that.
+    assert 0.9 * len(bounded) < len(left) < 1.2 * len(bounded)
+
+
 def test_the_environment_names_folder_and_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAGCUN_CACHE", str(tmp_path / "here"))
     assert cache_folder() == tmp_path / "here"

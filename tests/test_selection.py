@@ -1,7 +1,7 @@
 """The best checkpoint: only better scores replace it, it survives an interruption, and it is read back strictly."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -11,9 +11,13 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from ragcun.errors import RagcunError
 from ragcun.isotropy import isotropy
+from ragcun.params import Role, Similarity
 from ragcun.selection import BestCheckpoint, QueriesEvaluator
+from tests.processes import run_in_processes
 
 METRIC = "dev_ndcg@10"
+# Queries and passages. Of three ranks the first has no query of the second pool and no passage of the third.
+POOLS = [(7, 40), (2, 17), (5, 2)]
 
 
 def evaluated(best: BestCheckpoint, step: int, score: float) -> None:
@@ -138,7 +142,7 @@ def test_a_score_of_nought_is_kept_where_there_is_no_better_one(tmp_path: Path) 
     assert (model.weight == 0).all()
 
 
-def measured(
+def scores_of(
     queries: list[list[float]], passages: list[list[float]], relevance: dict[int, dict[int, int]], similarity: Any
 ) -> dict[str, float]:
     """Of passages with ids from 0 and queries with ids from 100; a text in the other's role has another vector."""
@@ -158,7 +162,7 @@ def measured(
 def test_dev_queries_are_ranked_by_the_models_similarity(similarity: str, nearest: int) -> None:
     passages = [[5.0, 0.0], [9.0, 9.0], [0.9, 0.3]]
     for passage in range(3):
-        found = measured([[1.0, 0.0]], passages, {100: {passage: 1}}, similarity)
+        found = scores_of([[1.0, 0.0]], passages, {100: {passage: 1}}, similarity)
         assert (found["dev_ndcg@10"] == 1) == (passage == nearest)
 
 
@@ -166,14 +170,50 @@ def test_dev_measures_look_ten_deep_and_count_grades() -> None:
     """Passage p stands at rank p + 1 for the only query."""
     passages = [[1.0, 0.1 * place] for place in range(12)]
     for passage, expected in ((0, 1.0), (9, 1 / np.log2(11)), (10, 0.0)):
-        assert measured([[1.0, 0.0]], passages, {100: {passage: 1}}, "cosine")["dev_ndcg@10"] == pytest.approx(expected)
-    graded = measured([[1.0, 0.0]], passages, {100: {0: 1, 1: 3}}, "cosine")["dev_ndcg@10"]
+        assert scores_of([[1.0, 0.0]], passages, {100: {passage: 1}}, "cosine")["dev_ndcg@10"] == pytest.approx(
+            expected
+        )
+    graded = scores_of([[1.0, 0.0]], passages, {100: {0: 1, 1: 3}}, "cosine")["dev_ndcg@10"]
     assert graded == pytest.approx((1 + 3 / np.log2(3)) / (3 + 1 / np.log2(3)))
 
 
 def test_isoscore_is_that_of_the_passages() -> None:
     passages = np.random.default_rng(0).normal(size=(50, 3)) * [1, 2, 3]
     queries = np.random.default_rng(1).normal(size=(20, 3))
-    found = measured(queries.tolist(), passages.tolist(), {100 + row: {row: 1} for row in range(20)}, "dot")
+    found = scores_of(queries.tolist(), passages.tolist(), {100 + row: {row: 1} for row in range(20)}, "dot")
     assert found["dev_isoscore"] == pytest.approx(isotropy(passages.astype(np.float32))["isoscore"])
     assert found["dev_isoscore"] != pytest.approx(isotropy(queries)["isoscore"], rel=0.05)
+
+
+def measured(queries: int, passages: int, similarity: Similarity) -> tuple[dict[str, float], list[int]]:
+    """An evaluation of random vectors, of which some passages' are the same; and how many texts of each role it embedded here."""
+    random = np.random.default_rng(0)
+    store = np.round(random.normal(size=(passages + queries, 3)), 1).astype(np.float32)
+    store[: passages // 2] = store[0]
+    relevance = {passages + row: {int(random.integers(passages)): 1} for row in range(queries)}
+    embedded = {"query": 0, "passage": 0}
+
+    def vectors(ids: np.ndarray, role: Role) -> np.ndarray:
+        embedded[role] += len(ids)
+        return store[ids]
+
+    evaluator = QueriesEvaluator("dev", vectors, relevance, np.arange(passages), similarity)
+    return evaluator(None), list(embedded.values())  # type: ignore[arg-type]
+
+
+def all_measured() -> list[tuple[dict[str, float], list[int]]]:
+    return [measured(*pool, similarity) for pool in POOLS for similarity in get_args(Similarity)]
+
+
+@pytest.mark.engine
+def test_three_ranks_share_the_work_and_all_get_the_answer_of_one() -> None:
+    """C14: what each embeds, it also searches."""
+    ranks = run_in_processes(all_measured, 3)
+    for place, (expected, everything) in enumerate(all_measured()):
+        found = [rank[place][0] for rank in ranks]
+        shares = np.array([rank[place][1] for rank in ranks])
+        assert shares.sum(axis=0).tolist() == everything
+        assert (shares.max(axis=0) - shares.min(axis=0) <= 1).all()
+        isoscores = [scores.pop("dev_isoscore") for scores in found]
+        assert isoscores == pytest.approx([expected.pop("dev_isoscore")] * 3, abs=1e-12)
+        assert found == [expected] * 3
