@@ -1,5 +1,6 @@
-"""What a run says of itself: the mean losses of its curve, the pool it is judged on, and a score that never moves."""
+"""What a run says of itself: the mean losses of its curve, the pool it is judged on, and what its settings decide."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def test_the_dev_queries_are_judged_by_all_their_answers(tiny_base: Path) -> Non
     first = int(pairs.dev["query"].iloc[0])
     more = pd.DataFrame({"query": [first], "positive": [3], "negatives": [np.array([], dtype=np.int64)]})
     both = pd.concat([pairs.dev, more, more], ignore_index=True)
-    pairs = type(pairs)(pairs.texts, pairs.train, both, {})
+    pairs = dataclasses.replace(pairs, dev=both)
     settings = SETTINGS.model_copy(update={"dev_queries": None, "dev_passages": 2})
     found = dev_evaluator(FrozenTrainee(encoder_on(tiny_base), store), pairs, "cosine", settings, 1)
     assert found.queries.tolist() == sorted(pairs.dev["query"].unique())
@@ -180,3 +181,12 @@ def test_bounded_pairs_are_drawn_by_the_seed_and_stay_whole() -> None:
         assert len(rows) == 20
         assert rows == [row for row in everything if row in rows], "in the order of the pairs' file"
         assert rows != everything[:20]
+
+
+def test_dev_queries_are_ranked_over_dev_passages_that_answer_none(tiny_base: Path) -> None:
+    pairs, store = problem()
+    pairs = dataclasses.replace(pairs, dev=pairs.dev[5:])
+    settings = SETTINGS.model_copy(update={"dev_queries": 3, "dev_passages": None})
+    found = dev_evaluator(FrozenTrainee(encoder_on(tiny_base), store), pairs, "cosine", settings, 1)
+    assert len(found.queries) == 3
+    assert found.passages.tolist() == list(range(80))
