@@ -280,10 +280,10 @@ class Trainer(SentenceTransformerTrainer):
         # Weights only: no model card, and no pickled arguments.
         self.model.save_pretrained(output_dir or str(self.work), create_model_card=False)
 
-    def _run_epoch(self, **kwargs: Any) -> None:
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         # The evaluation before the first step may have ended the run.
         if not self.control.should_training_stop:
-            super()._run_epoch(**kwargs)
+            super()._run_epoch(*args, **kwargs)
 
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
         """Log, save, evaluate. The library evaluates first: a kill during the evaluation would lose the steps before it."""
@@ -292,12 +292,12 @@ class Trainer(SentenceTransformerTrainer):
         if evaluates:
             self._evaluate(trial=None, ignore_keys_for_eval=None)
 
-    def _evaluate(self, *args: Any, skip_scheduler: bool = False, **kwargs: Any) -> dict[str, float]:
+    def _evaluate(self, trial: Any, ignore_keys_for_eval: Any, skip_scheduler: bool = False) -> dict[str, float]:
         """Evaluate; the checkpoint of the step, where there is one, gets the result."""
         if skip_scheduler and self.resumed:
             # The library asks for this evaluation before it restores the random state, of which an evaluation takes a number.
             self._load_rng_state(str(self.resumed))
-        metrics = super()._evaluate(*args, skip_scheduler=skip_scheduler, **kwargs)
+        metrics: dict[str, float] = super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler)
         if self.state.global_step == self.saved_step:
             folder = self._folder_of_step()
             self._save_rng_state(str(folder))
@@ -306,13 +306,23 @@ class Trainer(SentenceTransformerTrainer):
             self._seal()
         return metrics
 
-    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
         """Every rank evaluates its share. In the library's own loop rank 0 searches, and the others wait for it."""
-        output = TransformersTrainer.evaluation_loop(self, *args, metric_key_prefix=metric_key_prefix, **kwargs)
+        output = TransformersTrainer.evaluation_loop(
+            self, dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
+        )
         assert self.evaluator is not None
-        measured = self.evaluator(self.model, epoch=self.state.epoch, steps=self.state.global_step)
-        output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in measured.items()})
-        return output
+        measured = self.evaluator(self.model, steps=self.state.global_step)
+        assert isinstance(measured, dict)
+        named = {f"{metric_key_prefix}_{name}": value for name, value in measured.items()}
+        return output._replace(metrics={**(output.metrics or {}), **named})
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         super()._save_checkpoint(*args, **kwargs)
