@@ -6,9 +6,13 @@ a of the Epps–Pulley statistic ∫ |φ_N(t) − e^(−t²/2)|² e^(−t²/2) d
 Upstream multiplies the statistic by N; here it is not, so that λ means the same at every batch size.
 
 Each rank embeds its shard of the queries and of the candidates; ragcun/distributed.py says why the sums come out right.
+`LossMeans` keeps the means of the parts that the curve shows.
 """
 
+import json
 import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -150,3 +154,36 @@ class RetrievalLoss(nn.Module):
 
 def _at_least_fp32(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
+
+
+class LossMeans:
+    """The mean of each part of the loss since it was last asked for, over the steps and the ranks."""
+
+    def __init__(self) -> None:
+        self._steps = 0
+        self._sums: dict[str, float] = {}
+
+    def add(self, parts: Mapping[str, Tensor]) -> None:
+        """Take in a step's parts on this rank."""
+        self._steps += 1
+        for name, value in parts.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value.item()
+
+    def over_ranks(self) -> dict[str, float]:
+        """`steps`, and the parts' sums over them, each the mean over the ranks."""
+        everyone = distributed.gather_objects(self._sums)
+        sums = {name: sum(rank[name] for rank in everyone) / len(everyone) for name in self._sums}
+        return {"steps": self._steps, **sums}
+
+    def means(self) -> dict[str, float]:
+        """The means, `loss` for all parts together; it begins anew."""
+        sums = self.over_ranks()
+        steps = int(sums.pop("steps"))
+        self._steps, self._sums = 0, {}
+        parts = {name: value / max(1, steps) for name, value in sums.items()}
+        return {"loss": sum(parts.values()), **parts}
+
+    def load(self, path: Path) -> None:
+        """Go on from what `over_ranks` gave and was written as JSON."""
+        sums = json.loads(path.read_text(encoding="utf-8"))
+        self._steps, self._sums = int(sums.pop("steps")), sums

@@ -1,9 +1,7 @@
 """SentenceTransformerTrainer on our global batches: groups with their own pace, exact resume, the best weights kept."""
 
-import json
 import logging
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +29,7 @@ from ragcun import distributed
 from ragcun.checkpoints import SaveOnTermination, latest_whole, seal
 from ragcun.errors import RagcunError
 from ragcun.files import write_json
+from ragcun.losses import LossMeans
 from ragcun.optimization import Group, learning_rates, optimizer_groups, scheduler_of
 from ragcun.params import Training
 from ragcun.sampling import GlobalBatches
@@ -360,36 +359,3 @@ class Trainer(SentenceTransformerTrainer):
             for step, row in sorted(rows.items())
             if any(name.startswith("eval_") for name in row)
         )
-
-
-class LossMeans:
-    """The mean of each part of the loss since it was last asked for, over the steps and the ranks."""
-
-    def __init__(self) -> None:
-        self._steps = 0
-        self._sums: dict[str, float] = {}
-
-    def add(self, parts: Mapping[str, torch.Tensor]) -> None:
-        """Take in a step's parts on this rank."""
-        self._steps += 1
-        for name, value in parts.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value.item()
-
-    def over_ranks(self) -> dict[str, float]:
-        """`steps`, and the parts' sums over them, each the mean over the ranks."""
-        everyone = distributed.gather_objects(self._sums)
-        sums = {name: sum(rank[name] for rank in everyone) / len(everyone) for name in self._sums}
-        return {"steps": self._steps, **sums}
-
-    def means(self) -> dict[str, float]:
-        """The means, `loss` for all parts together; it begins anew."""
-        sums = self.over_ranks()
-        steps = int(sums.pop("steps"))
-        self._steps, self._sums = 0, {}
-        parts = {name: value / max(1, steps) for name, value in sums.items()}
-        return {"loss": sum(parts.values()), **parts}
-
-    def load(self, path: Path) -> None:
-        """Go on from what `over_ranks` gave and was written as JSON."""
-        sums = json.loads(path.read_text(encoding="utf-8"))
-        self._steps, self._sums = int(sums.pop("steps")), sums
