@@ -33,13 +33,13 @@ def measure(batch_size: int, cached: bool, dtype: str, limit: int, connection: A
 def steps(batch_size: int, cached: bool, dtype: str) -> dict[str, float]:
     import torch
 
-    from ragcun.losses import RetrievalLoss
-    from ragcun.model import IsotropicGaussianEncoder
-    from ragcun.pairs import read_pairs
+    from ragcun.data.pairs import read_pairs
+    from ragcun.model.encoder import IsotropicGaussianEncoder
     from ragcun.params import load_params
-    from ragcun.sampling import BatchCollator
-    from ragcun.trainee import LiveTrainee
-    from ragcun.training import plan_batches
+    from ragcun.train.batches import BatchCollator
+    from ragcun.train.loss import RetrievalLoss
+    from ragcun.train.trainee import LiveTrainee
+    from ragcun.train.training import plan_batches
 
     live = load_params().finetune.live
     settings = (

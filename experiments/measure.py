@@ -20,17 +20,19 @@ import torch
 
 from experiments.measure_base import OUTPUT_DIM, base_rates
 from experiments.timing import in_own_process, peak_memory, rate, seconds_of, texts_of
-from ragcun import distributed, retrieval
-from ragcun.bm25 import BM25Index
-from ragcun.files import sha256_file, write_json
-from ragcun.isotropy import hubness, isotropy
-from ragcun.pairs import train_passage_digests, write_pairs
+from ragcun import distributed
+from ragcun.core.files import sha256_file, write_json
+from ragcun.data.pairs import train_passage_digests, write_pairs
+from ragcun.data.text import document_text
+from ragcun.measure.isotropy import hubness, isotropy
 from ragcun.params import load_params
-from ragcun.prepare import prepare
-from ragcun.raw import Pair, Passage, document_text, write_passages
-from ragcun.source_report import SourceReport
-from ragcun.sources import passage_source
-from ragcun.unsupervised import pretraining_pairs
+from ragcun.prepare.finetuning import prepare
+from ragcun.prepare.pretraining import pretraining_pairs
+from ragcun.search import exact
+from ragcun.search.bm25 import BM25Index
+from ragcun.sources.records import Pair, Passage, write_passages
+from ragcun.sources.registry import passage_source
+from ragcun.sources.source_report import SourceReport
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +75,7 @@ def search_rates(documents: int = 32_768, dim: int = OUTPUT_DIM) -> dict[str, An
     few, many = 128, 512
 
     def search(queries: int, k: int) -> None:
-        retrieval.search(corpus[:queries], corpus, ids, k, "cosine", device=distributed.device())
+        exact.search(corpus[:queries], corpus, ids, k, "cosine", device=distributed.device())
 
     rates: dict[str, Any] = {"measured_on": {"queries": [few, many], "documents": documents, "dimension": dim}}
     for k in (10, 1000):

@@ -13,15 +13,15 @@ from sentence_transformers import SentenceTransformer
 
 from experiments.timing import in_own_process, peak_memory, rate, seconds_of, size_of, texts_of
 from ragcun import distributed
-from ragcun.base import load_base
-from ragcun.embeddings import TextEncoder
-from ragcun.losses import RetrievalLoss
-from ragcun.model import Head, IsotropicGaussianEncoder, build_projection, mean_and_covariance, set_random_map
+from ragcun.encode.base import load_base
+from ragcun.encode.embeddings import TextEncoder
+from ragcun.encode.vector_cache import RowCache
+from ragcun.model.encoder import Head, IsotropicGaussianEncoder, build_projection, mean_and_covariance, set_random_map
 from ragcun.params import Dtype
-from ragcun.row_cache import RowCache
-from ragcun.sampling import BatchCollator, GlobalBatches
-from ragcun.sources import model_source
-from ragcun.trainee import FrozenTrainee, LiveTrainee, Trainee
+from ragcun.sources.registry import model_source
+from ragcun.train.batches import BatchCollator, GlobalBatches
+from ragcun.train.loss import RetrievalLoss
+from ragcun.train.trainee import FrozenTrainee, LiveTrainee, Trainee
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ragcun.params import Params
-from ragcun.sources.beir_registry import REGISTRY
+from ragcun.sources.beir_sets import REGISTRY
 
 # microsoft/ms_marco v2.1. Queries and download: the dataset's card on Hugging Face. Queries with a selected passage and
 # selected passages: qrels.train.tsv and qrels.dev.tsv of MS MARCO's passage ranking, which is made of the same rows (its
@@ -48,7 +48,7 @@ VITAL = {"download_bytes": 4_869_272, "articles": 10_033, "train": 7_033, "pairs
 FANOUTQA = {"download_bytes": 390_256, "queries": 161 + 404}
 EMBEDDED_WORDS = {"vital-descriptions": (5.9, 79.0), "fanoutqa": (16.7, 79.0)}
 CHARACTERS_A_WORD = 6.3
-# Of ragcun/unsupervised.py: the mean share of its passage's words that a crop has, and the share of the dev pairs.
+# Of ragcun/prepare/pretraining.py: the mean share of its passage's words that a crop has, and the share of the dev pairs.
 CROP, PRETRAINING_DEV = 0.3, 0.05
 # Long articles give passages near wikipedia.max_length, short ones anything above min_length: the mean is assumed half-way.
 WIKIPEDIA_FILL = 0.5

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ragcun.errors import LostProcessError, RagcunError
+from ragcun.core.errors import LostProcessError, RagcunError
 
 
 def rank() -> int:

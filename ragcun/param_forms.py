@@ -19,7 +19,7 @@ def _no_address(value: str) -> str:
 
 # A folder's name, in several places.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
-# Those of ragcun.metrics, at the cut-off that selection measures.
+# Those of ragcun.measure.ranking, at the cut-off that selection measures.
 Metric = Annotated[str, Field(pattern=r"^(dev|validation)_(ndcg|map|recall|p|mrr)@10$")]
 # Neither blank nor, where it may be a path, an address.
 Text = Annotated[str, AfterValidator(_not_blank)]

@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from ragcun.errors import RagcunError
+from ragcun.core.errors import RagcunError
 from ragcun.param_forms import Metric, Name, Place, Text, describe
 
 Dtype = Literal["float32", "bfloat16"]
@@ -269,7 +269,7 @@ class Finetune(_Section):
 
 
 class Evaluate(_Section):
-    # At the deepest cut-off of ragcun.metrics, or measures would be of fewer documents than their names say.
+    # At the deepest cut-off of ragcun.measure.ranking, or measures would be of fewer documents than their names say.
     top_k: Annotated[int, Field(ge=1000)]
     run_depth: Annotated[int, Field(ge=1)]
     permutations: Annotated[int, Field(ge=100)]

@@ -17,7 +17,7 @@ from types import FrameType
 
 import platformdirs
 
-from ragcun.errors import LostProcessError, RagcunError
+from ragcun.core.errors import LostProcessError, RagcunError
 
 
 def run_stage(main: Callable[[], None]) -> None:

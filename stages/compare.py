@@ -8,14 +8,14 @@ Usage: python -m stages.compare MODEL... [--controls MODEL...]
 import argparse
 from pathlib import Path
 
-from ragcun.benchmark import read_parts
-from ragcun.figure import draw
-from ragcun.files import atomic_file
-from ragcun.leakage import leakage, read_seen_texts
-from ragcun.leftovers import set_leftovers_aside
+from ragcun.core.files import atomic_file
+from ragcun.data.benchmark import read_parts
 from ragcun.params import load_params
-from ragcun.report import compare
-from ragcun.validation import read_validation_benchmark
+from ragcun.report.comparison import compare
+from ragcun.report.figures import draw
+from ragcun.report.leakage import leakage, read_seen_texts
+from ragcun.report.leftovers import set_leftovers_aside
+from ragcun.train.validation import read_validation_benchmark
 from stages import run_stage
 
 

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from ragcun.params import load_params
-from ragcun.start import write_control
+from ragcun.train.initial import write_control
 from stages import run_stage
 
 

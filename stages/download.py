@@ -7,11 +7,11 @@ import argparse
 import logging
 from pathlib import Path
 
-from ragcun.files import atomic_folder
+from ragcun.core.files import atomic_folder
 from ragcun.params import load_params
-from ragcun.raw import write_pairs, write_passages
-from ragcun.source_report import SourceReport
-from ragcun.sources import fetch_benchmark, model_source, pair_source, passage_source
+from ragcun.sources.records import write_pairs, write_passages
+from ragcun.sources.registry import fetch_benchmark, model_source, pair_source, passage_source
+from ragcun.sources.source_report import SourceReport
 from stages import run_stage
 
 logger = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ragcun.params import load_params
-from ragcun.sources import fetch_benchmark
+from ragcun.sources.registry import fetch_benchmark
 from stages import run_stage
 
 

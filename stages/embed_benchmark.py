@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from ragcun import distributed
-from ragcun.base import load_base
-from ragcun.benchmark import read_parts
-from ragcun.embeddings import TextEncoder, Texts, write_embeddings
+from ragcun.data.benchmark import read_parts
+from ragcun.encode.base import load_base
+from ragcun.encode.embeddings import TextEncoder, Texts, write_embeddings
 from ragcun.params import load_params
 from stages import run_stage
 

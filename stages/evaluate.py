@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from ragcun import distributed
-from ragcun.benchmark import read_parts
-from ragcun.dense import evaluate_dense
-from ragcun.evaluation import join_parts, write_evaluation
+from ragcun.data.benchmark import read_parts
+from ragcun.evaluate.dense import evaluate_dense
+from ragcun.evaluate.results import join_parts, write_evaluation
 from ragcun.params import load_params
 from stages import run_stage
 

@@ -6,9 +6,9 @@ Usage: python -m stages.evaluate_bm25 BENCHMARK
 import sys
 from pathlib import Path
 
-from ragcun.benchmark import read_parts
-from ragcun.evaluation import join_parts, write_evaluation
-from ragcun.lexical import evaluate_bm25
+from ragcun.data.benchmark import read_parts
+from ragcun.evaluate.lexical import evaluate_bm25
+from ragcun.evaluate.results import join_parts, write_evaluation
 from ragcun.params import load_params
 from stages import run_stage
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ragcun import distributed
 from ragcun.params import load_params
-from ragcun.runs import execute, finetune_run
+from ragcun.train.runs import execute, finetune_run
 from stages import run_stage
 
 

@@ -6,8 +6,8 @@ Usage: python -m stages.own_benchmark NAME
 import sys
 from pathlib import Path
 
-from ragcun.own_files import link_benchmark
 from ragcun.params import load_params
+from ragcun.sources.user_files.links import link_benchmark
 from stages import run_stage
 
 

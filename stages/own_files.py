@@ -6,8 +6,8 @@ Usage: python -m stages.own_files {base_model|passages|pairs|validation}
 import sys
 from pathlib import Path
 
-from ragcun.own_files import link_benchmark, link_file, link_model, own_model, own_path
 from ragcun.params import load_params
+from ragcun.sources.user_files.links import link_benchmark, link_file, link_model, own_model, own_path
 from stages import run_stage
 
 

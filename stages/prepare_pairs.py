@@ -4,10 +4,10 @@ import json
 import logging
 from pathlib import Path
 
-from ragcun.pairs import write_pairs
+from ragcun.data.pairs import write_pairs
 from ragcun.params import load_params
-from ragcun.prepare import prepare
-from ragcun.raw import read_pairs, read_passages
+from ragcun.prepare.finetuning import prepare
+from ragcun.sources.records import read_pairs, read_passages
 from stages import run_stage
 
 logger = logging.getLogger(__name__)

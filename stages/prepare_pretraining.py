@@ -4,10 +4,10 @@ import json
 import logging
 from pathlib import Path
 
-from ragcun.pairs import train_passage_digests, write_pairs
+from ragcun.data.pairs import train_passage_digests, write_pairs
 from ragcun.params import load_params
-from ragcun.raw import read_passages
-from ragcun.unsupervised import pretraining_pairs
+from ragcun.prepare.pretraining import pretraining_pairs
+from ragcun.sources.records import read_passages
 from stages import run_stage
 
 logger = logging.getLogger(__name__)

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from ragcun.base import load_base
-from ragcun.embeddings import TextEncoder, Texts, write_embeddings
-from ragcun.pairs import PreparedPairs, write_pairs
+from ragcun.data.pairs import PreparedPairs, write_pairs
+from ragcun.encode.base import load_base
+from ragcun.encode.embeddings import TextEncoder, Texts, write_embeddings
 from ragcun.params import Params
 from tests.tiny import WORDS
 

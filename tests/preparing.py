@@ -7,9 +7,10 @@ from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ragcun.pairs import PreparedPairs, read_pairs, write_pairs
-from ragcun.prepare import prepare as prepare_streamed
-from ragcun.raw import Pair, Passage, document_keys, document_text, normal_form, query_key
+from ragcun.data.pairs import PreparedPairs, read_pairs, write_pairs
+from ragcun.data.text import document_keys, document_text, normal_form, query_key
+from ragcun.prepare.finetuning import prepare as prepare_streamed
+from ragcun.sources.records import Pair, Passage
 
 
 def prepare(passages: Iterable[Passage], pairs: Iterable[Pair], *, mined_negatives: int) -> PreparedPairs:

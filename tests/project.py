@@ -149,7 +149,7 @@ def first_run(folder: Path) -> None:
     """Copy the project, give it tiny params, run it and commit."""
     project = copied(folder)
     shutil.copy(tiny_source.__file__, folder / "ragcun/sources/tiny.py")
-    project.edit("ragcun/sources/__init__.py", register_tiny)
+    project.edit("ragcun/sources/registry.py", register_tiny)
     project.params(
         **SMALL_RUNS,
         base_model=str(save_tiny_base(folder.parent / "base")),
@@ -182,7 +182,7 @@ def copied(folder: Path) -> Project:
 
 
 def register_tiny(registry: str) -> str:
-    """Add the tiny source to ragcun/sources/__init__.py as its docstring says: a line in each registry."""
+    """Add the tiny source to ragcun/sources/registry.py as its docstring says: a line in each registry."""
     text = registry.replace("\n_PASSAGES:", "\nfrom ragcun.sources.tiny import Tiny\n\n_PASSAGES:")
     for name in ("_PASSAGES", "_PAIRS", "_BENCHMARKS"):
         text, count = re.subn(rf"(\n{name}: .* = {{)", r'\1"tiny": lambda data: Tiny(), ', text)

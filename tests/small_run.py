@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from ragcun.optimization import Pace
-from ragcun.pairs import PreparedPairs
+from ragcun.data.pairs import PreparedPairs
 from ragcun.params import Training
+from ragcun.train.learning_rates import Pace
 from tests.tiny import WORDS
 
 PASSAGES = [" ".join(WORDS[row : row + 1 + row % 7]) for row in range(30)]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ragcun import archives
-from ragcun.archives import extract_zip
-from ragcun.errors import RagcunError
+from ragcun.core.errors import RagcunError
+from ragcun.fetch import archives
+from ragcun.fetch.archives import extract_zip
 
 pytestmark = pytest.mark.sources
 

@@ -11,13 +11,13 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, StaticEmbedding
 
-from ragcun.base import cut_texts_at, load_base, texts_cut_at
-from ragcun.embeddings import describe, encode
-from ragcun.errors import RagcunError
-from ragcun.losses import RetrievalLoss
-from ragcun.model import Head, IsotropicGaussianEncoder, set_random_map
+from ragcun.core.errors import RagcunError
+from ragcun.encode.base import cut_texts_at, load_base, texts_cut_at
+from ragcun.encode.embeddings import describe, encode
+from ragcun.model.encoder import Head, IsotropicGaussianEncoder, set_random_map
 from ragcun.sources.local import LocalModel
-from ragcun.trainee import LiveTrainee
+from ragcun.train.loss import RetrievalLoss
+from ragcun.train.trainee import LiveTrainee
 from tests.tiny import HIDDEN, MAX_LENGTH, WORDS, save_tiny_base, save_tiny_router, tiny_transformer
 
 HALF = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from beir.datasets.data_loader import GenericDataLoader
 
-from ragcun.benchmark import Benchmark, count_benchmark, read_benchmark, read_parts, write_benchmark
-from ragcun.corpus import LazyTexts
-from ragcun.errors import RagcunError
+from ragcun.core.errors import RagcunError
+from ragcun.data.benchmark import Benchmark, count_benchmark, read_benchmark, read_parts, write_benchmark
+from ragcun.data.corpus import LazyTexts
 
 BENCHMARK = Benchmark(
     name="tiny",

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from ragcun.bm25 import BM25Index
-from ragcun.errors import RagcunError
+from ragcun.core.errors import RagcunError
+from ragcun.search.bm25 import BM25Index
 
 TEXTS = [
     "The cat sat on the mat.",

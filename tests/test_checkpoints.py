@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 import torch
 
-from ragcun.checkpoints import is_whole, latest_whole, seal
-from ragcun.model import IsotropicGaussianEncoder
-from ragcun.optimization import Pace
-from ragcun.selection import QueriesEvaluator
-from ragcun.trainee import LiveTrainee
-from ragcun.trainer import Trainer, TrainingResult
-from ragcun.training import train
+from ragcun.model.encoder import IsotropicGaussianEncoder
+from ragcun.train.learning_rates import Pace
+from ragcun.train.resume import is_whole, latest_whole, seal
+from ragcun.train.selection import QueriesEvaluator
+from ragcun.train.trainee import LiveTrainee
+from ragcun.train.trainer import Trainer, TrainingResult
+from ragcun.train.training import train
 from tests.processes import run_in_processes
 from tests.small_run import SETTINGS, TEXTS, pairs
 
@@ -227,7 +227,7 @@ def test_a_run_that_lost_its_patience_does_not_find_it_again(
 ) -> None:
     """Scores fall from the first on: two evaluations later the run ends, and a resumed one is not trained on."""
     scores = iter([0.9, 0.8, 0.7])
-    monkeypatch.setattr("ragcun.selection.mean_scores", lambda found: {"ndcg@10": next(scores)})
+    monkeypatch.setattr("ragcun.train.selection.mean_scores", lambda found: {"ndcg@10": next(scores)})
     expected = run(tiny_base, tmp_path / "work", evaluations=8, patience=2)
     assert expected[1].curve["step"].tolist() == [0, 1, 2]
     assert expected[1].best_step == 0
@@ -240,7 +240,7 @@ def test_patience_that_ends_in_an_evaluation_that_was_cut_off_ends_the_run(
     tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = iter([0.9, 0.8, 0.7, 0.9, 0.8, 0.7])
-    monkeypatch.setattr("ragcun.selection.mean_scores", lambda found: {"ndcg@10": next(scores)})
+    monkeypatch.setattr("ragcun.train.selection.mean_scores", lambda found: {"ndcg@10": next(scores)})
     expected = run(tiny_base, tmp_path / "whole", evaluations=8, patience=2)
     with monkeypatch.context() as patch:
         in_evaluation(patch, 2, die)
@@ -255,7 +255,7 @@ def test_without_patience_a_run_goes_to_its_end(
     tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = iter([0.9 - 0.1 * number for number in range(9)])
-    monkeypatch.setattr("ragcun.selection.mean_scores", lambda found: {"ndcg@10": next(scores)})
+    monkeypatch.setattr("ragcun.train.selection.mean_scores", lambda found: {"ndcg@10": next(scores)})
     assert run(tiny_base, tmp_path / "work", evaluations=8)[1].curve["step"].tolist() == list(range(STEPS + 1))
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ragcun.benchmark import write_benchmark
-from ragcun.evaluation import write_evaluation
-from ragcun.lexical import evaluate_bm25
-from ragcun.pairs import PreparedPairs, write_pairs
+from ragcun.data.benchmark import write_benchmark
+from ragcun.data.pairs import PreparedPairs, write_pairs
+from ragcun.evaluate.lexical import evaluate_bm25
+from ragcun.evaluate.results import write_evaluation
 from stages import compare
 from tests.tiny import tiny_benchmark
 

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 
 from ragcun import distributed
-from ragcun.errors import RagcunError
+from ragcun.core.errors import RagcunError
 from tests.processes import run_in_processes
 
 

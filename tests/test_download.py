@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from ragcun.download import downloads_folder, fetch
-from ragcun.errors import RagcunError
-from ragcun.transfer import Patience
+from ragcun.core.errors import RagcunError
+from ragcun.fetch.download import downloads_folder, fetch
+from ragcun.fetch.transfer import Patience
 from tests.downloads import BODY, MD5, QUICK, get, only_file, ranges, serve
 from tests.servers.http import Fault, HttpServer, Request, Response
 

@@ -20,7 +20,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from ragcun import distributed
-from ragcun.embeddings import (
+from ragcun.core.errors import RagcunError
+from ragcun.encode.embeddings import (
     MANIFEST,
     Role,
     TextEncoder,
@@ -34,9 +35,8 @@ from ragcun.embeddings import (
     shared_folder,
     write_embeddings,
 )
-from ragcun.errors import RagcunError
-from ragcun.model import IsotropicGaussianEncoder, set_random_map
-from ragcun.row_cache import RowCache
+from ragcun.encode.vector_cache import RowCache
+from ragcun.model.encoder import IsotropicGaussianEncoder, set_random_map
 from stages import run_stage
 from tests.processes import run_in_processes
 from tests.tiny import HIDDEN, WORDS, save_tiny_base, save_tiny_router

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ragcun.errors import LostProcessError, RagcunError, without_secrets
+from ragcun.core.errors import LostProcessError, RagcunError, without_secrets
 
 
 @pytest.mark.parametrize(

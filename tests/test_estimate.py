@@ -15,10 +15,10 @@ from experiments import measure, sizes
 from experiments.costs import Estimate
 from experiments.estimate import duration, gigabytes, overridden, report
 from experiments.sizes import Group, Sizes
-from ragcun import unsupervised
 from ragcun.params import Params
-from ragcun.raw import Passage
-from ragcun.sources.beir_registry import REGISTRY
+from ragcun.prepare import pretraining
+from ragcun.sources.beir_sets import REGISTRY
+from ragcun.sources.records import Passage
 
 ROOT = Path(__file__).parents[1]
 # Round figures, so that what follows from them can be worked out by hand.
@@ -185,8 +185,8 @@ def test_ms_marco_and_wikipedia_follow_the_params() -> None:
 
 
 def test_what_sizes_takes_from_the_package_is_what_stands_there() -> None:
-    assert pytest.approx((unsupervised._SHORTEST_CROP + unsupervised._LONGEST_CROP) / 2) == sizes.CROP
-    assert unsupervised._DEV_SHARE == sizes.PRETRAINING_DEV
+    assert pytest.approx((pretraining._SHORTEST_CROP + pretraining._LONGEST_CROP) / 2) == sizes.CROP
+    assert pretraining._DEV_SHARE == sizes.PRETRAINING_DEV
 
 
 def test_the_rates_in_git_are_of_two_cpu_cores_and_have_the_bases() -> None:

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 import pytrec_eval
 
-from ragcun.benchmark import Benchmark
-from ragcun.evaluation import HEADLINE, Evaluation, join_parts, score_run, write_evaluation
-from ragcun.metrics import CUTOFFS, Run, mean_scores, score_queries
+from ragcun.data.benchmark import Benchmark
+from ragcun.evaluate.results import HEADLINE, Evaluation, join_parts, score_run, write_evaluation
+from ragcun.measure.ranking import CUTOFFS, Run, mean_scores, score_queries
 
 TOP_K = 1000
 SHAPE = {"isoscore": 0.25, "mean_cosine": -0.01, "effective_rank": 12.5, "hubness": 0.75}

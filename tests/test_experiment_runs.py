@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ragcun.benchmark import write_benchmark
+from ragcun.data.benchmark import write_benchmark
 from tests.project import DENSE, Project, consequences, ran
 from tests.tiny import tiny_benchmark
 

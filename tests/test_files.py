@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ragcun.files import atomic_file, atomic_folder, sha256_file, write_json
+from ragcun.core.files import atomic_file, atomic_folder, sha256_file, write_json
 
 
 def test_a_file_appears_only_when_its_block_has_ended(tmp_path: Path) -> None:

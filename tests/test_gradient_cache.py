@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ragcun import distributed
-from ragcun.losses import RetrievalLoss
-from ragcun.model import IsotropicGaussianEncoder
-from ragcun.sampling import BatchCollator
-from ragcun.trainee import LiveTrainee
-from ragcun.training import plan_batches
+from ragcun.model.encoder import IsotropicGaussianEncoder
+from ragcun.train.batches import BatchCollator
+from ragcun.train.loss import RetrievalLoss
+from ragcun.train.trainee import LiveTrainee
+from ragcun.train.training import plan_batches
 from tests.invariants import Invariant, difference
 from tests.processes import run_in_processes
 from tests.small_run import SETTINGS, TEXTS, pairs

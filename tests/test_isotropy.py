@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ragcun import isotropy as measures
-from ragcun.errors import RagcunError
-from ragcun.isotropy import hubness, isotropy
+from ragcun.core.errors import RagcunError
+from ragcun.measure import isotropy as measures
+from ragcun.measure.isotropy import hubness, isotropy
 from tests.processes import run_in_processes
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ragcun import leakage as module
-from ragcun.benchmark import Benchmark
-from ragcun.leakage import leakage, read_seen_texts
-from ragcun.pairs import PreparedPairs, write_pairs
+from ragcun.data.benchmark import Benchmark
+from ragcun.data.pairs import PreparedPairs, write_pairs
+from ragcun.report import leakage as module
+from ragcun.report.leakage import leakage, read_seen_texts
 from tests.tiny import tiny_benchmark
 
 BENCHMARK = tiny_benchmark()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ragcun.leftovers import set_leftovers_aside
+from ragcun.report.leftovers import set_leftovers_aside
 
 ROOT = Path(__file__).parents[1]
 MODELS, BENCHMARKS = ("bm25", "base"), ("kept", "kept-too")
@@ -114,7 +114,7 @@ COMPARE = """
 import sys, yaml
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from ragcun.leftovers import set_leftovers_aside
+from ragcun.report.leftovers import set_leftovers_aside
 set_leftovers_aside([], yaml.safe_load(Path("params.yaml").read_text())["names"])
 Path("compared").write_text("x")
 """

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from ragcun.bm25 import BM25Index
-from ragcun.lexical import evaluate_bm25
-from ragcun.metrics import mean_scores, score_queries
+from ragcun.evaluate.lexical import evaluate_bm25
+from ragcun.measure.ranking import mean_scores, score_queries
+from ragcun.search.bm25 import BM25Index
 from tests.tiny import self_query, tiny_benchmark
 
 

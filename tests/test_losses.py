@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ragcun import distributed
-from ragcun.losses import (
+from ragcun.model.encoder import build_projection
+from ragcun.train.batches import BatchCollator, Features, GlobalBatches
+from ragcun.train.loss import (
     RetrievalLoss,
     epps_pulley,
     info_nce,
@@ -21,8 +23,6 @@ from ragcun.losses import (
     random_directions,
     sigreg,
 )
-from ragcun.model import build_projection
-from ragcun.sampling import BatchCollator, Features, GlobalBatches
 from tests.invariants import Invariant, difference
 from tests.processes import run_in_processes
 

@@ -8,8 +8,8 @@ import pytest
 import pytrec_eval
 from beir.retrieval.evaluation import EvaluateRetrieval
 
-from ragcun.errors import RagcunError
-from ragcun.metrics import CUTOFFS, Qrels, Run, best_others, mean_scores, score_queries
+from ragcun.core.errors import RagcunError
+from ragcun.measure.ranking import CUTOFFS, Qrels, Run, best_others, mean_scores, score_queries
 
 
 def random_qrels_and_run(seed: int, levels: int) -> tuple[Qrels, Run]:

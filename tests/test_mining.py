@@ -6,8 +6,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from ragcun.bm25 import BM25Index
-from ragcun.mining import mine
+from ragcun.prepare.mining import mine
+from ragcun.search.bm25 import BM25Index
 
 
 def plain_mine(

@@ -12,9 +12,9 @@ from sentence_transformers.base.modules import Router
 from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import nn
 
-from ragcun.errors import RagcunError
-from ragcun.isotropy import isotropy
-from ragcun.model import (
+from ragcun.core.errors import RagcunError
+from ragcun.measure.isotropy import isotropy
+from ragcun.model.encoder import (
     Head,
     IsotropicGaussianEncoder,
     build_projection,

@@ -11,11 +11,11 @@ from sentence_transformers.sentence_transformer.modules import Dense
 from torch import nn
 from transformers import get_scheduler
 
-from ragcun.model import IsotropicGaussianEncoder, transformer_layers
-from ragcun.optimization import Pace, parameter_groups
-from ragcun.trainee import LiveTrainee
-from ragcun.trainer import Trainer, TrainingResult
-from ragcun.training import train
+from ragcun.model.encoder import IsotropicGaussianEncoder, transformer_layers
+from ragcun.train.learning_rates import Pace, parameter_groups
+from ragcun.train.trainee import LiveTrainee
+from ragcun.train.trainer import Trainer, TrainingResult
+from ragcun.train.training import train
 from tests.small_run import SETTINGS, TEXTS, pairs, scores_that_rise
 
 pytestmark = pytest.mark.engine
@@ -103,7 +103,7 @@ def test_the_head_trains_first_as_if_the_base_were_frozen(
         return step(self, *args, **kwargs)
 
     monkeypatch.setattr(Trainer, "training_step", noting)
-    monkeypatch.setattr("ragcun.selection.mean_scores", scores_that_rise())
+    monkeypatch.setattr("ragcun.train.selection.mean_scores", scores_that_rise())
     run(trainee, tmp_path, Pace(1e-3, "linear", 0.0, begin=0.5))
     head = {name for name in seen[0] if int(name.split(".")[0]) >= trainee.base_length}
     trained = {name for name, value in trainee.model.named_parameters() if value.requires_grad}

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ragcun.benchmark import write_benchmark
-from ragcun.source_report import SourceReport
+from ragcun.data.benchmark import write_benchmark
+from ragcun.sources.source_report import SourceReport
 from tests import tiny_source
 from tests.project import Project, ran
 from tests.tiny import tiny_benchmark

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ragcun.errors import RagcunError
-from ragcun.own_files import OUTPUTS, link_benchmark, link_file, link_model, own_model, own_path
+from ragcun.core.errors import RagcunError
+from ragcun.sources.user_files.links import OUTPUTS, link_benchmark, link_file, link_model, own_model, own_path
 from tests.sources.conftest import files_of, write_files
 
 pytestmark = pytest.mark.sources

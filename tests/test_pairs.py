@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ragcun.errors import RagcunError
-from ragcun.files import sha256_file
-from ragcun.pairs import PreparedPairs, read_pairs, same_frame, write_pairs
-from ragcun.raw import query_key
+from ragcun.core.errors import RagcunError
+from ragcun.core.files import sha256_file
+from ragcun.data.pairs import PreparedPairs, read_pairs, same_frame, write_pairs
+from ragcun.data.text import query_key
 
 
 def frame(*rows: tuple[int, int, list[int]]) -> pd.DataFrame:

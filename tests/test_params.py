@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ragcun.errors import RagcunError
+from ragcun.core.errors import RagcunError
 from ragcun.params import load_params, main
 
 PROJECT = Path(__file__).parents[1] / "params.yaml"

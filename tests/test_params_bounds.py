@@ -11,7 +11,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from ragcun.metrics import mean_scores, score_queries
+from ragcun.measure.ranking import mean_scores, score_queries
 from ragcun.param_forms import describe
 from ragcun.params import (
     Data,

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from ragcun.pairs import read_pairs
-from ragcun.source_report import SourceReport
+from ragcun.data.pairs import read_pairs
+from ragcun.sources.source_report import SourceReport
 from tests import tiny_source
 from tests.project import DENSE, EVALUATIONS, OPENED, STARTS, TRAININGS, Project, ran
 
@@ -115,13 +115,13 @@ def test_another_benchmark_adds_what_it_needs_and_no_training(edited: Project) -
 @pytest.mark.parametrize(
     ("module", "expected"),
     [
-        ("ragcun/report.py", {"compare"}),
-        ("ragcun/losses.py", TRAININGS | {"pretrain"}),
-        ("ragcun/start.py", STARTS),
-        ("ragcun/unsupervised.py", {"prepare_pretraining"}),
-        ("ragcun/lexical.py", {"evaluate_bm25@tiny"}),
-        ("ragcun/retrieval.py", TRAININGS | EVALUATIONS | {"pretrain"}),
-        ("ragcun/prepare.py", {"prepare_pairs"}),
+        ("ragcun/report/comparison.py", {"compare"}),
+        ("ragcun/train/loss.py", TRAININGS | {"pretrain"}),
+        ("ragcun/train/initial.py", STARTS),
+        ("ragcun/prepare/pretraining.py", {"prepare_pretraining"}),
+        ("ragcun/evaluate/lexical.py", {"evaluate_bm25@tiny"}),
+        ("ragcun/search/exact.py", TRAININGS | EVALUATIONS | {"pretrain"}),
+        ("ragcun/prepare/finetuning.py", {"prepare_pairs"}),
         ("ragcun/params.py", set()),
     ],
 )

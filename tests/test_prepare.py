@@ -5,9 +5,10 @@ import random
 import pandas as pd
 import pytest
 
-from ragcun.errors import RagcunError
-from ragcun.pairs import PreparedPairs
-from ragcun.raw import Pair, Passage, normal_form, query_key
+from ragcun.core.errors import RagcunError
+from ragcun.data.pairs import PreparedPairs
+from ragcun.data.text import normal_form, query_key
+from ragcun.sources.records import Pair, Passage
 from tests.preparing import Forms, plain_prepare, prepare
 
 # The documents' words overlap so that BM25 would mine the held-out ones first, were they there.

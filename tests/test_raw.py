@@ -8,24 +8,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ragcun import raw
-from ragcun.errors import RagcunError
-from ragcun.raw import Pair, Passage
-from ragcun.source_report import SourceReport
+from ragcun.core.errors import RagcunError
+from ragcun.sources import records
+from ragcun.sources.records import Pair, Passage
+from ragcun.sources.source_report import SourceReport
 
 PASSAGES = [Passage("a", "A", "first"), Passage("b", "", "second"), Passage("c", "C", "")]
 PAIRS = [Pair("train", "q", "p", ("n", "m")), Pair("dev", "r", "s"), Pair("test", "t", "u")]
 
 
 def test_records_come_back_equal_and_in_order(tmp_path: Path) -> None:
-    raw.write_passages(PASSAGES, tmp_path / "passages", SourceReport("test"))
-    raw.write_pairs(PAIRS, tmp_path / "pairs", SourceReport("test"))
-    assert list(raw.read_passages(tmp_path / "passages")) == PASSAGES
-    assert list(raw.read_pairs(tmp_path / "pairs")) == PAIRS
+    records.write_passages(PASSAGES, tmp_path / "passages", SourceReport("test"))
+    records.write_pairs(PAIRS, tmp_path / "pairs", SourceReport("test"))
+    assert list(records.read_passages(tmp_path / "passages")) == PASSAGES
+    assert list(records.read_pairs(tmp_path / "pairs")) == PAIRS
 
 
 def test_a_stream_is_never_held_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(raw, "_ROW_GROUP", 2)
+    monkeypatch.setattr(records, "_ROW_GROUP", 2)
     held = []
 
     def stream() -> Iterator[Passage]:
@@ -41,16 +41,16 @@ def test_a_stream_is_never_held_whole(tmp_path: Path, monkeypatch: pytest.Monkey
         write_table(self, table)
 
     monkeypatch.setattr(pq.ParquetWriter, "write_table", watch)
-    raw.write_passages(stream(), tmp_path / "passages", SourceReport("test"))
+    records.write_passages(stream(), tmp_path / "passages", SourceReport("test"))
     assert written == [2, 4, 6, 7]
     assert pq.ParquetFile(tmp_path / "passages" / "passages.parquet").num_row_groups == 4
-    assert [passage.id for passage in raw.read_passages(tmp_path / "passages")] == list("0123456")
+    assert [passage.id for passage in records.read_passages(tmp_path / "passages")] == list("0123456")
 
 
 @pytest.mark.parametrize("bad", [Passage("x", " ", "\n"), Passage("x", "", "")])
 def test_a_passage_without_text_is_named_and_nothing_is_written(tmp_path: Path, bad: Passage) -> None:
     with pytest.raises(RagcunError, match="passage 'x' has neither title nor text; correct"):
-        raw.write_passages([*PASSAGES, bad], tmp_path / "passages", SourceReport("test"))
+        records.write_passages([*PASSAGES, bad], tmp_path / "passages", SourceReport("test"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -65,7 +65,7 @@ def test_a_passage_without_text_is_named_and_nothing_is_written(tmp_path: Path, 
 )
 def test_a_bad_pair_is_named_and_nothing_is_written(tmp_path: Path, bad: Pair, message: str) -> None:
     with pytest.raises(RagcunError, match=message):
-        raw.write_pairs([*PAIRS, bad], tmp_path / "pairs", SourceReport("test"))
+        records.write_pairs([*PAIRS, bad], tmp_path / "pairs", SourceReport("test"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -76,24 +76,24 @@ def test_a_source_with_nothing_in_it_is_an_error_and_nothing_is_written(tmp_path
     with pytest.raises(
         RagcunError, match=r"mine gives no passages: 3 rows were read and dropped: 3 without text; choose"
     ):
-        raw.write_passages([], tmp_path / "passages", report)
+        records.write_passages([], tmp_path / "passages", report)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_raw_data_say_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(RagcunError, match="run `dvc repro download@pairs`"):
-        list(raw.read_pairs(tmp_path))
+        list(records.read_pairs(tmp_path))
 
 
 def test_reading_holds_a_part_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(raw, "_ROW_GROUP", 50)
-    monkeypatch.setattr(raw, "_BATCH", 50)
+    monkeypatch.setattr(records, "_ROW_GROUP", 50)
+    monkeypatch.setattr(records, "_BATCH", 50)
     # Texts that do not compress, 20 MB of them.
     texts = (random.Random(number).randbytes(10_000).hex() for number in range(1000))
-    raw.write_pairs((Pair("train", "q", text) for text in texts), tmp_path, SourceReport("test"))
+    records.write_pairs((Pair("train", "q", text) for text in texts), tmp_path, SourceReport("test"))
     size = (tmp_path / "pairs.parquet").stat().st_size
     before, held = pa.total_allocated_bytes(), 0
-    for _ in raw.read_pairs(tmp_path):
+    for _ in records.read_pairs(tmp_path):
         held = max(held, pa.total_allocated_bytes() - before)
     assert size > 10**7
     assert 0 < held < size / 3
@@ -101,14 +101,14 @@ def test_reading_holds_a_part_of_the_file(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_the_normal_form_ignores_white_space_and_how_unicode_is_composed() -> None:
     composed, decomposed = "Café au\u00a0lait", "  Cafe\u0301\tau\n lait "
-    assert raw.normal_form(composed) == raw.normal_form(decomposed) == "Café au lait"
-    assert raw.normal_form("Tea") != raw.normal_form("tea")
+    assert records.normal_form(composed) == records.normal_form(decomposed) == "Café au lait"
+    assert records.normal_form("Tea") != records.normal_form("tea")
 
 
 def test_queries_that_ask_the_same_differ_in_case_alone() -> None:
-    assert raw.query_key(" WHERE  is\nRome? ") == raw.query_key("where is rome?")
+    assert records.query_key(" WHERE  is\nRome? ") == records.query_key("where is rome?")
     # Case folding can leave a letter and its accent apart.
-    assert raw.query_key("ǰ") == raw.query_key("J\u030c")
+    assert records.query_key("ǰ") == records.query_key("J\u030c")
 
 
 @pytest.mark.parametrize(
@@ -120,4 +120,4 @@ def test_queries_that_ask_the_same_differ_in_case_alone() -> None:
     ],
 )
 def test_a_document_is_known_with_its_title_and_without(title: str, text: str, keys: tuple[str, ...]) -> None:
-    assert raw.document_keys(title, text) == keys
+    assert records.document_keys(title, text) == keys

@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 
-from ragcun.errors import RagcunError
-from ragcun.evaluation import HEADLINE, Evaluation, write_evaluation
-from ragcun.figure import draw
-from ragcun.metrics import CUTOFFS
-from ragcun.report import Comparison, compare, paired_p_value, part_weights
+from ragcun.core.errors import RagcunError
+from ragcun.evaluate.results import HEADLINE, Evaluation, write_evaluation
+from ragcun.measure.ranking import CUTOFFS
+from ragcun.report.comparison import Comparison, compare, paired_p_value, part_weights
+from ragcun.report.figures import draw
 
 MODELS = ["bm25", "base", "smart_hybrid"]
 BENCHMARKS = ["vital-descriptions", "fanoutqa"]
@@ -105,7 +105,7 @@ def results(tmp_path: Path) -> Results:
 
 
 def leaked(queries: list[str], seen: dict[str, list[str]]) -> pd.DataFrame:
-    """As ragcun.leakage tells it: in the order of the benchmark, which is not that of the scores."""
+    """As ragcun.report.leakage tells it: in the order of the benchmark, which is not that of the scores."""
     ids = queries[::-1]
     assert ids != sorted(ids), "else the order says nothing"
     return pd.DataFrame({name: [query in found for query in ids] for name, found in seen.items()}, index=ids)

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ragcun.errors import RagcunError
-from ragcun.files import cache_folder
-from ragcun.row_cache import RowCache
+from ragcun.core.errors import RagcunError
+from ragcun.core.files import cache_folder
+from ragcun.encode.vector_cache import RowCache
 
 FILE = "rows.sqlite"
 
@@ -176,8 +176,8 @@ def test_one_that_closes_drops_for_a_while_and_the_next_goes_on(
         cache.close()
     RowCache(tmp_path / "at once", max_bytes=500_000).close()
     bounded = kept(tmp_path / "at once", everything)
-    monkeypatch.setattr("ragcun.row_cache._DROPPING_SECONDS", 0)
-    monkeypatch.setattr("ragcun.row_cache._ROWS_A_SLICE", 50)
+    monkeypatch.setattr("ragcun.encode.vector_cache._DROPPING_SECONDS", 0)
+    monkeypatch.setattr("ragcun.encode.vector_cache._ROWS_A_SLICE", 50)
     RowCache(tmp_path / "in turns", max_bytes=500_000).close()
     assert len(kept(tmp_path / "in turns", everything)) == 950
     for _ in range(20):
@@ -298,7 +298,7 @@ def test_two_processes_write_at_once(tmp_path: Path) -> None:
 import sys, time
 from pathlib import Path
 import numpy as np
-from ragcun.row_cache import RowCache
+from ragcun.encode.vector_cache import RowCache
 folder, me = Path(sys.argv[1]), sys.argv[2]
 cache = RowCache(folder / "cache")
 (folder / me).touch()

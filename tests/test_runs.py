@@ -12,17 +12,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
-from ragcun import model, runs
-from ragcun.base import load_base
-from ragcun.benchmark import write_benchmark
-from ragcun.errors import RagcunError
-from ragcun.files import cache_folder
-from ragcun.metrics import mean_scores, score_queries
-from ragcun.model import IsotropicGaussianEncoder
+from ragcun.core.errors import RagcunError
+from ragcun.core.files import cache_folder
+from ragcun.data.benchmark import write_benchmark
+from ragcun.encode.base import load_base
+from ragcun.measure.ranking import mean_scores, score_queries
+from ragcun.model import encoder as model
+from ragcun.model.encoder import IsotropicGaussianEncoder
 from ragcun.params import Params
-from ragcun.runs import execute, finetune_run, pretrain_run, work_folder
-from ragcun.start import build_encoder
-from ragcun.validation import validation_of
+from ragcun.train import runs
+from ragcun.train.initial import build_encoder
+from ragcun.train.runs import execute, finetune_run, pretrain_run, work_folder
+from ragcun.train.validation import validation_of
 from tests.inputs import tiny_params, write_inputs
 from tests.tiny import MAX_LENGTH, WORDS, tiny_benchmark
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ragcun.errors import RagcunError
-from ragcun.sampling import BatchCollator, Features, GlobalBatches
+from ragcun.core.errors import RagcunError
+from ragcun.train.batches import BatchCollator, Features, GlobalBatches
 
 PAIRS = 23
 

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from ragcun.errors import RagcunError
-from ragcun.isotropy import isotropy
+from ragcun.core.errors import RagcunError
+from ragcun.measure.isotropy import isotropy
 from ragcun.params import Role, Similarity
-from ragcun.selection import BestCheckpoint, QueriesEvaluator
+from ragcun.train.selection import BestCheckpoint, QueriesEvaluator
 from tests.processes import run_in_processes
 
 METRIC = "dev_ndcg@10"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ragcun.source_report import SourceReport
+from ragcun.sources.source_report import SourceReport
 
 ROOT = Path(__file__).parents[1]
 
@@ -54,7 +54,7 @@ def test_where_nothing_was_kept_the_reasons_come_the_most_frequent_first() -> No
 
 def test_what_is_written_is_the_same_in_every_process() -> None:
     script = (
-        "import json, random\nfrom ragcun.source_report import SourceReport\nr = SourceReport('x')\nd = random.Random(1)\n"
+        "import json, random\nfrom ragcun.sources.source_report import SourceReport\nr = SourceReport('x')\nd = random.Random(1)\n"
         "for _ in range(500):\n"
         "    r.keep({'title': '', 'text': 'y' * d.randrange(90)})\n    r.dropped[str(d.random())[:3]] += 1\n"
         "print(json.dumps(r.as_dict()))"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ragcun.spool import Spool
+from ragcun.prepare.spool import Spool
 
 RECORDS = [["a", "b"], [], ["naïve\0\n", "\ud800"], {"x": None}, "text", 5]
 

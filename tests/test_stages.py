@@ -14,7 +14,7 @@ FULL = Path("/dev/full")
 
 def run_stage(body: str, *, before: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     script = (
-        f"from stages import run_stage\nfrom ragcun.errors import RagcunError\n{before}\n"
+        f"from stages import run_stage\nfrom ragcun.core.errors import RagcunError\n{before}\n"
         f"def main():\n    {body}\nrun_stage(main)"
     )
     return subprocess.run(
@@ -68,10 +68,10 @@ def assert_full_disk(done: subprocess.CompletedProcess[str]) -> str:
 ON_A_FULL_DISK = """
 from contextlib import contextmanager
 from pathlib import Path
-from ragcun import raw
-from ragcun.source_report import SourceReport
+from ragcun.sources import records
+from ragcun.sources.source_report import SourceReport
 
-atomic_folder = raw.atomic_folder
+atomic_folder = records.atomic_folder
 
 @contextmanager
 def on_a_full_disk(path):
@@ -79,7 +79,7 @@ def on_a_full_disk(path):
         (partial / "pairs.parquet").symlink_to("/dev/full")
         yield partial
 
-raw.atomic_folder = on_a_full_disk
+records.atomic_folder = on_a_full_disk
 """
 
 
@@ -90,7 +90,7 @@ def test_records_that_find_the_disk_full_leave_nothing_and_keep_what_was_there(
     old = tmp_path / "pairs" / "pairs.parquet"
     old.parent.mkdir()
     old.write_text("of an earlier run")
-    body = f"raw.write_pairs([raw.Pair('train', 'q', 'p')], Path({str(old.parent)!r}), SourceReport('x'))"
+    body = f"raw.write_pairs([records.Pair('train', 'q', 'p')], Path({str(old.parent)!r}), SourceReport('x'))"
     assert_full_disk(run_stage(body, before=ON_A_FULL_DISK))
     assert list(tmp_path.rglob("*")) == [old.parent, old]
     assert old.read_text() == "of an earlier run"
@@ -102,7 +102,7 @@ def test_a_file_that_finds_the_disk_full_leaves_nothing(tmp_path: Path, full_dev
         f"with atomic_file(Path({str(tmp_path / 'new.txt')!r})) as partial, open({str(full_device)!r}, 'w') as file:\n"
         "        partial.write_text('half')\n        file.write('other half')"
     )
-    assert_full_disk(run_stage(body, before="from pathlib import Path\nfrom ragcun.files import atomic_file"))
+    assert_full_disk(run_stage(body, before="from pathlib import Path\nfrom ragcun.core.files import atomic_file"))
     assert list(tmp_path.iterdir()) == [full_device]
 
 

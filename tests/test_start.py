@@ -8,11 +8,11 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from ragcun import start as module
-from ragcun.errors import RagcunError
-from ragcun.model import IsotropicGaussianEncoder, whitening_map
+from ragcun.core.errors import RagcunError
+from ragcun.model.encoder import IsotropicGaussianEncoder, whitening_map
 from ragcun.params import Params
-from ragcun.start import initialise_projection, start, write_control
+from ragcun.train import initial as module
+from ragcun.train.initial import initialise_projection, start, write_control
 from tests.inputs import DEV, tiny_params, write_inputs
 from tests.tiny import MAX_LENGTH, WORDS, save_tiny_base
 

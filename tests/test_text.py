@@ -5,8 +5,8 @@ import unicodedata
 
 import pytest
 
-from ragcun.source_report import SourceReport
-from ragcun.text import MAX_CHARACTERS, clean_text
+from ragcun.sources.clean import MAX_CHARACTERS, clean_text
+from ragcun.sources.source_report import SourceReport
 
 
 def cleaned(text: str) -> tuple[str, dict[str, int], dict[str, int]]:

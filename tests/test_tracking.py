@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from transformers import TrainerCallback
 
-from ragcun import tracking
-from ragcun.errors import RagcunError
+from ragcun.core.errors import RagcunError
 from ragcun.params import Tracking
-from ragcun.tracking import trackers
+from ragcun.train import tracking
+from ragcun.train.tracking import trackers
 from tests.processes import run_in_processes
 from tests.test_training import encoder_on
 from tests.test_training import run as run_training

@@ -11,13 +11,13 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 from sentence_transformers.sentence_transformer.modules import Pooling
 
-from ragcun.embeddings import encode
-from ragcun.losses import RetrievalLoss
-from ragcun.model import IsotropicGaussianEncoder
-from ragcun.optimization import parameter_groups
-from ragcun.trainee import FrozenTrainee, LiveTrainee, Trainee
-from ragcun.trainer import Trainer, TrainingResult
-from ragcun.training import train
+from ragcun.encode.embeddings import encode
+from ragcun.model.encoder import IsotropicGaussianEncoder
+from ragcun.train.learning_rates import parameter_groups
+from ragcun.train.loss import RetrievalLoss
+from ragcun.train.trainee import FrozenTrainee, LiveTrainee, Trainee
+from ragcun.train.trainer import Trainer, TrainingResult
+from ragcun.train.training import train
 from tests.invariants import Invariant, deciding, difference, relative
 from tests.processes import run_in_processes
 from tests.small_run import SETTINGS, TEXTS, paces, pairs, scores_that_rise
@@ -132,7 +132,7 @@ def test_a_live_run_moves_what_is_not_frozen_at_each_groups_rate(
         name: [id(p) for p in parameters] for name, parameters in expected.items()
     }
     # An untrained model whose dev score is perfect would be returned as it was.
-    monkeypatch.setattr("ragcun.selection.mean_scores", scores_that_rise())
+    monkeypatch.setattr("ragcun.train.selection.mean_scores", scores_that_rise())
     result, _ = run(trainee, tmp_path / "work", monkeypatch, base=1e-3, projection=1e-2)
     assert result.best_step == 8
     # Two of eight steps warm up; after half of them the fifth is next.
@@ -154,7 +154,7 @@ def test_a_live_run_trains_the_tower_of_each_role(
     encoder = IsotropicGaussianEncoder(output_dim=16, base_model=str(routed(tmp_path)), freeze_base=False, device="cpu")
     before = {name: value.clone() for name, value in encoder.named_parameters()}
     trainee = LiveTrainee(encoder, TEXTS, chunk=4, dtype="float32", cache_gradients=cached)
-    monkeypatch.setattr("ragcun.selection.mean_scores", scores_that_rise())
+    monkeypatch.setattr("ragcun.train.selection.mean_scores", scores_that_rise())
     run(trainee, tmp_path / "work", monkeypatch, base=1e-3, projection=1e-2)
     stays = {name for name, value in encoder.named_parameters() if torch.equal(value, before[name])}
     assert stays == {name for name in before if ".pooler." in name}
@@ -184,7 +184,7 @@ def trained_live(base: str, work: str) -> dict[str, Any]:
     both = paces(base=1e-3, projection=1e-2)
     with pytest.MonkeyPatch.context() as patch:
         # The untrained model would be returned otherwise.
-        patch.setattr("ragcun.selection.mean_scores", scores_that_rise())
+        patch.setattr("ragcun.train.selection.mean_scores", scores_that_rise())
         result = train(trainee, pairs(), similarity="cosine", settings=SETTINGS, paces=both, seed=3, work=Path(work))
     assert result.best_step == 8
     weights = {name: value.detach() for name, value in encoder.named_parameters()}

@@ -12,16 +12,16 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from ragcun import training
-from ragcun.errors import RagcunError
-from ragcun.model import Head, IsotropicGaussianEncoder, set_linear_map, whitening_map
-from ragcun.optimization import Pace
-from ragcun.pairs import PreparedPairs
+from ragcun.core.errors import RagcunError
+from ragcun.data.pairs import PreparedPairs
+from ragcun.model.encoder import Head, IsotropicGaussianEncoder, set_linear_map, whitening_map
 from ragcun.params import Training
-from ragcun.sampling import BatchCollator, GlobalBatch
-from ragcun.trainee import FrozenTrainee
-from ragcun.trainer import Trainer, TrainingResult
-from ragcun.training import train
+from ragcun.train import training
+from ragcun.train.batches import BatchCollator, GlobalBatch
+from ragcun.train.learning_rates import Pace
+from ragcun.train.trainee import FrozenTrainee
+from ragcun.train.trainer import Trainer, TrainingResult
+from ragcun.train.training import train
 from tests.invariants import Invariant, difference, relative
 from tests.processes import run_in_processes
 
@@ -162,7 +162,7 @@ def test_the_curve_has_a_row_for_each_evaluation(tiny_base: Path, tmp_path: Path
 
 
 def test_a_run_that_cannot_learn_says_why(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ragcun.losses.logits", lambda q, c, *rest: q @ c.T * float("nan"))
+    monkeypatch.setattr("ragcun.train.loss.logits", lambda q, c, *rest: q @ c.T * float("nan"))
     with pytest.raises(RagcunError, match="the loss is nan at step 1"):
         run(encoder_on(tiny_base), tmp_path / "work")
     monkeypatch.undo()

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from ragcun.losses import RetrievalLoss
-from ragcun.pairs import PreparedPairs
+from ragcun.data.pairs import PreparedPairs
 from ragcun.params import Training
-from ragcun.trainee import FrozenTrainee
-from ragcun.trainer import Trainer
-from ragcun.training import dev_evaluator, evaluation_pool, plan_batches, train
+from ragcun.train.loss import RetrievalLoss
+from ragcun.train.trainee import FrozenTrainee
+from ragcun.train.trainer import Trainer
+from ragcun.train.training import dev_evaluator, evaluation_pool, plan_batches, train
 from tests.small_run import SETTINGS, paces
 from tests.test_training import encoder_on, parameters, problem, run
 

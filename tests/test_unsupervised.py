@@ -7,10 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ragcun.errors import RagcunError
-from ragcun.pairs import PreparedPairs, train_passage_digests, write_pairs
-from ragcun.raw import Pair, Passage, document_text
-from ragcun.unsupervised import make_pairs, pretraining_pairs
+from ragcun.core.errors import RagcunError
+from ragcun.data.pairs import PreparedPairs, train_passage_digests, write_pairs
+from ragcun.data.text import document_text
+from ragcun.prepare.pretraining import make_pairs, pretraining_pairs
+from ragcun.sources.records import Pair, Passage
 from tests.preparing import prepare
 
 PASSAGES = [

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ragcun.benchmark import Benchmark, write_benchmark
-from ragcun.errors import RagcunError
-from ragcun.validation import Validation, read_validation, validation_of
+from ragcun.core.errors import RagcunError
+from ragcun.data.benchmark import Benchmark, write_benchmark
+from ragcun.train.validation import Validation, read_validation, validation_of
 from tests.tiny import tiny_benchmark
 
 

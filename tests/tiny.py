@@ -16,7 +16,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from ragcun.benchmark import Benchmark
+from ragcun.data.benchmark import Benchmark
 
 HIDDEN = 32
 MAX_LENGTH = 48

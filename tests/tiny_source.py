@@ -7,9 +7,10 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-from ragcun.benchmark import Benchmark, write_benchmark
-from ragcun.raw import Pair, Passage, Split, document_text
-from ragcun.source_report import SourceReport
+from ragcun.data.benchmark import Benchmark, write_benchmark
+from ragcun.data.text import document_text
+from ragcun.sources.records import Pair, Passage, Split
+from ragcun.sources.source_report import SourceReport
 
 SUBJECTS = (
     "river water boat bridge fish shore",

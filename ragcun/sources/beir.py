@@ -10,12 +10,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ragcun.archives import extract_zip
-from ragcun.benchmark import Benchmark, read_benchmark, write_benchmark
-from ragcun.download import downloads_folder, fetch
-from ragcun.errors import RagcunError
-from ragcun.sources import beir_registry
-from ragcun.transfer import Address
+from ragcun.core.errors import RagcunError
+from ragcun.data.benchmark import Benchmark, read_benchmark, write_benchmark
+from ragcun.fetch.archives import extract_zip
+from ragcun.fetch.download import downloads_folder, fetch
+from ragcun.fetch.transfer import Address
+from ragcun.sources import beir_sets
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class BeirBenchmark:
     """
 
     def __init__(self, name: str, url: str, *, published: bool = True) -> None:
-        known = beir_registry.REGISTRY
+        known = beir_sets.REGISTRY
         if name not in known:
             raise RagcunError(f"BEIR has no public set {name!r}; data.benchmarks can name {', '.join(known)}")
         self.name = name

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ragcun.benchmark import Benchmark, write_benchmark
-from ragcun.errors import RagcunError
+from ragcun.core.errors import RagcunError
+from ragcun.data.benchmark import Benchmark, write_benchmark
 from ragcun.sources import pypi, vital
 
 WHEEL = pypi.Wheel("fanoutqa", "1.1.1", ("1d97c901e62e90507ac0c039a357895308bed1c6a5b49207ae81d81eac6fd795",))

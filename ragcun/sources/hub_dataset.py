@@ -14,9 +14,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ragcun.errors import RagcunError
-from ragcun.source_report import SourceReport
-from ragcun.sources.hub_client import HubFile, HubRepo
+from ragcun.core.errors import RagcunError
+from ragcun.fetch.hub_client import HubFile, HubRepo
+from ragcun.sources.source_report import SourceReport
 
 _BATCH = 500
 _NUMBERED = re.compile(r"-(\d{5})-of-(\d{5})\.parquet$")

@@ -4,9 +4,9 @@ import logging
 import shutil
 from pathlib import Path, PurePosixPath
 
-from ragcun.benchmark import Benchmark, read_benchmark, write_benchmark
-from ragcun.errors import RagcunError
-from ragcun.raw import document_text, normal_form
+from ragcun.core.errors import RagcunError
+from ragcun.data.benchmark import Benchmark, read_benchmark, write_benchmark
+from ragcun.data.text import document_text, normal_form
 from ragcun.sources.model_folder import check_model_folder, is_taken
 
 logger = logging.getLogger(__name__)

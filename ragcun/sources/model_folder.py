@@ -9,7 +9,7 @@ import json
 from pathlib import Path, PurePosixPath
 from typing import get_args
 
-from ragcun.errors import RagcunError, unsupported_similarity, without_pooling
+from ragcun.core.errors import RagcunError, unsupported_similarity, without_pooling
 from ragcun.params import Similarity
 
 # `*` also matches `/`, as in huggingface_hub, which is given the same patterns.

@@ -19,12 +19,12 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
+from ragcun.fetch.hub_client import HubRepo
 from ragcun.params import MsMarco as Settings
-from ragcun.raw import Pair, Split
-from ragcun.source_report import SourceReport
-from ragcun.sources.hub_client import HubRepo
+from ragcun.sources.clean import clean_text
 from ragcun.sources.hub_dataset import HubDataset
-from ragcun.text import clean_text
+from ragcun.sources.records import Pair, Split
+from ragcun.sources.source_report import SourceReport
 
 logger = logging.getLogger(__name__)
 

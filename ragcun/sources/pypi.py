@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from ragcun.archives import DAMAGED, MAX_UNPACKED_BYTES, extract_zip
-from ragcun.errors import RagcunError
+from ragcun.core.errors import RagcunError
+from ragcun.fetch.archives import DAMAGED, MAX_UNPACKED_BYTES, extract_zip
 from ragcun.sources.model_folder import check_model_folder, is_taken
 
 logger = logging.getLogger(__name__)

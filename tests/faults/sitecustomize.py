@@ -60,12 +60,12 @@ def _inject(trainer: Any, fault: str) -> None:
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds ragcun.trainer like everyone, and injects the fault when it has been executed."""
+    """Finds ragcun.train.trainer like everyone, and injects the fault when it has been executed."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if name != "ragcun.trainer":
+        if name != "ragcun.train.trainer":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)

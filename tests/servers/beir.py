@@ -1,9 +1,9 @@
 """A mirror of BEIR: a tiny zip for every set of the registry, in the real layout, with what real sets hold besides.
 
     with HttpServer(beir_routes()) as server:       # data.beir_url is server.url + "/beir"
-        monkeypatch.setattr(beir_registry, "REGISTRY", beir_entries())
+        monkeypatch.setattr(beir_sets, "REGISTRY", beir_entries())
 
-A copy of the project that runs by itself gets `registry_module()` as its ragcun/sources/beir_registry.py. The zips are the
+A copy of the project that runs by itself gets `registry_module()` as its ragcun/sources/beir_sets.py. The zips are the
 same bytes each time, so both fit a mirror in another process.
 
 In every set: documents with metadata, with an empty title, without title, without any text, and in several scripts;
@@ -18,7 +18,7 @@ import zipfile
 from functools import cache
 from typing import Any
 
-from ragcun.sources import beir_registry
+from ragcun.sources import beir_sets
 from tests.servers.http import Response
 
 # Each query asks for the document of the same row.
@@ -39,16 +39,16 @@ _SPLITS = {"train": TOPICS[0:2], "dev": TOPICS[2:4], "test": TOPICS[4:]}
 
 def beir_routes(prefix: str = "/beir") -> dict[str, Response]:
     """What the mirror serves: `prefix`/NAME.zip."""
-    return {f"{prefix}/{name}.zip": Response(zip_of(name)) for name in beir_registry.REGISTRY}
+    return {f"{prefix}/{name}.zip": Response(zip_of(name)) for name in beir_sets.REGISTRY}
 
 
 def beir_entries() -> dict[str, dict[str, Any]]:
     """The registry that fits the mirror; licences, splits and parts are the real ones'."""
-    return {name: _entry(name, real) for name, real in beir_registry.REGISTRY.items()}
+    return {name: _entry(name, real) for name, real in beir_sets.REGISTRY.items()}
 
 
 def registry_module() -> str:
-    """The text of a module in the place of ragcun/sources/beir_registry.py that fits the mirror."""
+    """The text of a module in the place of ragcun/sources/beir_sets.py that fits the mirror."""
     return f'"""The registry of a mirror of tiny sets."""\n\nREGISTRY = {pprint.pformat(beir_entries(), sort_dicts=False)}\n'
 
 
@@ -57,7 +57,7 @@ def zip_of(name: str) -> bytes:
     """The zip file of the set `name`."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for part in beir_registry.REGISTRY[name].get("parts", [""]):
+        for part in beir_sets.REGISTRY[name].get("parts", [""]):
             for file, content in folder_files(part).items():
                 # An entry of a fixed date: the same bytes each time.
                 archive.writestr(zipfile.ZipInfo("/".join(filter(None, (name, part, file)))), content)

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ragcun.params import OwnPairs as Settings
-from ragcun.raw import Pair, Passage
-from ragcun.source_report import SourceReport
-from ragcun.sources.own_pairs import OwnPairs
-from ragcun.sources.own_passages import OwnPassages
+from ragcun.sources.records import Pair, Passage
+from ragcun.sources.source_report import SourceReport
+from ragcun.sources.user_files.pairs import OwnPairs
+from ragcun.sources.user_files.passages import OwnPassages
 
 SETTINGS = Settings(dev_ratio=0.25, test_ratio=0.25)
 

@@ -15,17 +15,17 @@ import pytest
 import yaml
 from beir.datasets.data_loader import GenericDataLoader
 
-from ragcun import download
-from ragcun.benchmark import read_benchmark, read_parts
-from ragcun.errors import RagcunError
-from ragcun.files import cache_folder
-from ragcun.sources import beir_registry
+from ragcun.core.errors import RagcunError
+from ragcun.core.files import cache_folder
+from ragcun.data.benchmark import read_benchmark, read_parts
+from ragcun.fetch import download
+from ragcun.fetch.transfer import Patience
+from ragcun.sources import beir_sets
 from ragcun.sources.beir import BeirBenchmark
-from ragcun.transfer import Patience
 from tests.servers.beir import EMPTY, TOPICS, UNKNOWN, beir_entries, beir_routes, registry_module, zip_of
 from tests.servers.http import Fault, HttpServer, Response
 
-REAL = beir_registry.REGISTRY
+REAL = beir_sets.REGISTRY
 WHOLE = [name for name, entry in REAL.items() if "parts" not in entry]
 
 
@@ -33,7 +33,7 @@ WHOLE = [name for name, entry in REAL.items() if "parts" not in entry]
 def registry(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
     """The registry of the mirror in the place of the real one; and no long waits."""
     entries = beir_entries()
-    monkeypatch.setattr(beir_registry, "REGISTRY", entries)
+    monkeypatch.setattr(beir_sets, "REGISTRY", entries)
     monkeypatch.setattr(download, "Patience", lambda: Patience(attempts=3, first_wait=0.001, silence=0.3))
     return entries
 
@@ -252,7 +252,7 @@ def test_the_registry_has_every_public_set_and_agrees_with_beirs_rounded_figures
 def test_a_mirror_that_packed_anew_is_taken_where_that_is_allowed(
     mirror: HttpServer, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(beir_registry, "REGISTRY", REAL)
+    monkeypatch.setattr(beir_sets, "REGISTRY", REAL)
     with pytest.raises(RagcunError, match="not the one that was published: its MD5"):
         get(mirror, target, "scifact")
     for _ in range(2):

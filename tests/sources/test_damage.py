@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ragcun.errors import RagcunError
-from ragcun.text import MAX_CHARACTERS
+from ragcun.core.errors import RagcunError
+from ragcun.sources.clean import MAX_CHARACTERS
 from tests.sources.own_files import ROWS, TEXT_SUFFIXES, pairs, passages, write
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ragcun.errors import RagcunError
+from ragcun.core.errors import RagcunError
 from ragcun.sources import fanoutqa, vital
 
 ARTICLES = [vital.Article(title, f"about {title}", "") for title in ("Cat", "Dog", "Bear")]

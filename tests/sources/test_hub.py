@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from huggingface_hub import constants, file_download
 
-from ragcun.errors import RagcunError
+from ragcun.core.errors import RagcunError
 from ragcun.sources.hub import HubModel
 from tests.servers.http import Fault, HttpServer, Response
 from tests.servers.hub import TOKEN, HubServer, Repo, hub_environment

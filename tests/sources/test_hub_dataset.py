@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ragcun.errors import RagcunError
-from ragcun.source_report import SourceReport
-from ragcun.sources.hub_client import HubRepo
+from ragcun.core.errors import RagcunError
+from ragcun.fetch.hub_client import HubRepo
 from ragcun.sources.hub_dataset import HubDataset, configurations
+from ragcun.sources.source_report import SourceReport
 from tests.servers.http import Fault
 from tests.servers.hub import Repo, article, ms_marco_files, ms_marco_row, parquet, wikipedia_files
 from tests.sources.conftest import StartHub

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ragcun.errors import RagcunError
+from ragcun.core.errors import RagcunError
 from ragcun.params import Wikipedia as Settings
-from ragcun.raw import read_passages, write_passages
-from ragcun.source_report import SourceReport
 from ragcun.sources.hub import HubModel
+from ragcun.sources.records import read_passages, write_passages
+from ragcun.sources.source_report import SourceReport
 from ragcun.sources.wikipedia import REPOSITORY, Wikipedia
 from tests.servers.http import Fault, Request, random_faults
 from tests.servers.hub import HubServer, Repo, article, use_hub, wikipedia_files

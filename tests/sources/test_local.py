@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from ragcun.benchmark import Benchmark, read_benchmark, write_benchmark
-from ragcun.errors import RagcunError
-from ragcun.files import atomic_folder
-from ragcun.lexical import evaluate_bm25
+from ragcun.core.errors import RagcunError
+from ragcun.core.files import atomic_folder
+from ragcun.data.benchmark import Benchmark, read_benchmark, write_benchmark
+from ragcun.evaluate.lexical import evaluate_bm25
 from ragcun.sources.local import LocalBenchmark, LocalModel
 from tests.sources.conftest import MODEL_FILES, UNWANTED_FILES, files_of, write_files
 

@@ -10,12 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from ragcun.errors import RagcunError
+from ragcun.core.errors import RagcunError
 from ragcun.params import MsMarco as Settings
-from ragcun.raw import Pair, read_pairs, write_pairs
-from ragcun.source_report import SourceReport
+from ragcun.sources.clean import MAX_CHARACTERS
 from ragcun.sources.msmarco import REPOSITORY, MsMarco
-from ragcun.text import MAX_CHARACTERS
+from ragcun.sources.records import Pair, read_pairs, write_pairs
+from ragcun.sources.source_report import SourceReport
 from tests.servers.hub import MS_MARCO, Repo, hub_environment, ms_marco_files, ms_marco_row
 from tests.sources.conftest import StartHub
 
@@ -93,8 +93,9 @@ def test_the_same_seed_gives_the_same_pairs_in_another_process(start_hub: StartH
     report = SourceReport("test")
     write_pairs(read(max_train_samples=20), tmp_path / "here", report)
     code = (
-        "import sys; from pathlib import Path; from ragcun.params import MsMarco as S; from ragcun.raw import write_pairs;"
-        "from ragcun.source_report import SourceReport as R; from ragcun.sources.msmarco import MsMarco; r = R('there');"
+        "import sys; from pathlib import Path; from ragcun.params import MsMarco as S;"
+        "from ragcun.sources.records import write_pairs;"
+        "from ragcun.sources.source_report import SourceReport as R; from ragcun.sources.msmarco import MsMarco; r = R('there');"
         "s = S(revision='main', max_train_samples=20, split_ratio=0.3, max_negatives=9);"
         "write_pairs(MsMarco(s, 1).pairs(r), Path(sys.argv[1]), r)"
     )

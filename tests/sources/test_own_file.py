@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from ragcun.errors import RagcunError
-from ragcun.source_report import SourceReport
-from ragcun.sources import own_file
-from ragcun.sources.own_pairs import OwnPairs
+from ragcun.core.errors import RagcunError
+from ragcun.sources.source_report import SourceReport
+from ragcun.sources.user_files import file as own_file
+from ragcun.sources.user_files.pairs import OwnPairs
 from tests.sources.own_files import ROWS, SETTINGS, TEXT_SUFFIXES, pairs, write
 
 

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ragcun.errors import RagcunError
+from ragcun.core.errors import RagcunError
 from ragcun.params import OwnPairs as Settings
-from ragcun.raw import Pair, read_pairs, write_pairs
-from ragcun.source_report import SourceReport
-from ragcun.sources.own_pairs import SUFFIXES, OwnPairs
+from ragcun.sources.records import Pair, read_pairs, write_pairs
+from ragcun.sources.source_report import SourceReport
+from ragcun.sources.user_files.pairs import SUFFIXES, OwnPairs
 from tests.sources.own_files import SETTINGS, pairs, write
 
 ROWS = [

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from ragcun.errors import RagcunError
-from ragcun.raw import Passage
+from ragcun.core.errors import RagcunError
+from ragcun.sources.records import Passage
 from tests.sources.own_files import passages, write
 
 

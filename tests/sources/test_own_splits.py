@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ragcun.errors import RagcunError
+from ragcun.core.errors import RagcunError
+from ragcun.data.text import query_key
 from ragcun.params import OwnPairs as Settings
-from ragcun.raw import Pair, query_key
-from ragcun.sources.own_splits import Draw
+from ragcun.sources.records import Pair
+from ragcun.sources.user_files.splits import Draw
 from tests.preparing import prepare
 from tests.sources.own_files import pairs, write
 

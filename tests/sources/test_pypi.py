@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ragcun.errors import RagcunError
+from ragcun.core.errors import RagcunError
 from ragcun.sources import pypi
 from tests.sources.conftest import MODEL_FILES, UNWANTED_FILES, MakeWheel, files_of
 

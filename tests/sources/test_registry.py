@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from ragcun.errors import RagcunError
+from ragcun.core.errors import RagcunError
 from ragcun.params import Data, load_params
-from ragcun.sources import benchmark_source, model_source, pair_source, passage_source
 from ragcun.sources.beir import BeirBenchmark
 from ragcun.sources.fanoutqa import FanOutQA
 from ragcun.sources.hub import HubModel
 from ragcun.sources.local import LocalBenchmark, LocalModel
-from ragcun.sources.own_pairs import OwnPairs
-from ragcun.sources.own_passages import OwnPassages
 from ragcun.sources.pypi import PypiModel
+from ragcun.sources.registry import benchmark_source, model_source, pair_source, passage_source
+from ragcun.sources.user_files.pairs import OwnPairs
+from ragcun.sources.user_files.passages import OwnPassages
 from ragcun.sources.vital import VitalArticles
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"

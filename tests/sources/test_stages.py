@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 import yaml
 
-from ragcun import sources
-from ragcun.benchmark import Benchmark, read_benchmark, write_benchmark
-from ragcun.errors import RagcunError
-from ragcun.pairs import read_pairs
-from ragcun.raw import Pair, Passage
-from ragcun.source_report import SourceReport
-from ragcun.sources import pypi
+from ragcun.core.errors import RagcunError
+from ragcun.data.benchmark import Benchmark, read_benchmark, write_benchmark
+from ragcun.data.pairs import read_pairs
+from ragcun.sources import pypi, registry
+from ragcun.sources.records import Pair, Passage
+from ragcun.sources.source_report import SourceReport
 from stages import download, download_benchmark, prepare_pairs
 from tests.sources.conftest import MODEL_FILES, MakeWheel, files_of, write_files
 
@@ -66,8 +65,8 @@ class Source:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, source: Source) -> None:
-    monkeypatch.setitem(sources._PASSAGES, "vital", lambda data: source)
-    monkeypatch.setitem(sources._PAIRS, "vital-descriptions", lambda data: source)
+    monkeypatch.setitem(registry._PASSAGES, "vital", lambda data: source)
+    monkeypatch.setitem(registry._PAIRS, "vital-descriptions", lambda data: source)
 
 
 def test_raw_data_are_fetched_and_prepared(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +159,7 @@ def test_a_bad_benchmark_leaves_nothing(project: Path, monkeypatch: pytest.Monke
 def test_malformed_json_in_a_wheel_leaves_no_benchmark(
     project: Path, make_wheel: MakeWheel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources.vital, "WHEEL", make_wheel("bad", {sources.vital.MEMBER: b"{"}))
+    monkeypatch.setattr(registry.vital, "WHEEL", make_wheel("bad", {registry.vital.MEMBER: b"{"}))
     with pytest.raises(RagcunError, match=r"in the wheel bad==1\.0 is malformed JSON"):
         run(monkeypatch, download_benchmark, "vital-descriptions")
     assert written(project) <= {"data/benchmarks"}

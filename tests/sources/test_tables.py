@@ -12,11 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ragcun.errors import RagcunError
-from ragcun.source_report import SourceReport
-from ragcun.sources import lines, own_pairs, own_passages, tables
-from ragcun.sources.own_pairs import OwnPairs
-from ragcun.text import MAX_CHARACTERS
+from ragcun.core.errors import RagcunError
+from ragcun.sources.clean import MAX_CHARACTERS
+from ragcun.sources.source_report import SourceReport
+from ragcun.sources.user_files import lines, tables
+from ragcun.sources.user_files import pairs as own_pairs
+from ragcun.sources.user_files import passages as own_passages
+from ragcun.sources.user_files.pairs import OwnPairs
 from tests.sources.own_files import ROWS, SETTINGS, TEXT_SUFFIXES, pairs, passages, write
 
 

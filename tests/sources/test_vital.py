@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from ragcun.errors import RagcunError
-from ragcun.raw import document_text
-from ragcun.source_report import SourceReport
+from ragcun.core.errors import RagcunError
+from ragcun.data.text import document_text
 from ragcun.sources import vital
+from ragcun.sources.source_report import SourceReport
 from tests.preparing import prepare
 
 

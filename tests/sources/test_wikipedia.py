@@ -6,11 +6,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from ragcun.errors import RagcunError
+from ragcun.core.errors import RagcunError
 from ragcun.params import Wikipedia as Settings
-from ragcun.raw import Passage, read_passages, write_passages
-from ragcun.source_report import SourceReport
 from ragcun.sources import wikipedia
+from ragcun.sources.records import Passage, read_passages, write_passages
+from ragcun.sources.source_report import SourceReport
 from ragcun.sources.wikipedia import REPOSITORY, Wikipedia
 from tests.servers.hub import WIKIPEDIA, Repo, article, wikipedia_files
 from tests.sources.conftest import StartHub

@@ -1,0 +1,253 @@
+"""A retrieval benchmark in BEIR's folder layout: read, check, write.
+
+    corpus.jsonl        {"_id": ..., "title": ..., "text": ...}, the title may be missing
+    queries.jsonl       {"_id": ..., "text": ...}, the queries of every split
+    qrels/test.tsv      query-id, corpus-id, score, under a header line; qrels/dev.tsv may be there too
+
+A split's queries are those its qrels judge. Whatever would quietly change a score (an unknown query, an id twice, an
+empty query) is an error that names file and line. A folder may instead hold several such folders, its parts, which are
+searched each by itself (CQADupStack's forums). Layout: Thakur et al. 2021, arXiv 2104.08663; `beir`'s
+`GenericDataLoader` loads what `write_benchmark` writes.
+"""
+
+import csv
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ragcun.core.errors import RagcunError
+from ragcun.core.files import atomic_folder, write_json
+from ragcun.data.corpus import CorpusFile, JsonLines, LazyTexts, text_of
+from ragcun.data.text import document_text
+
+logger = logging.getLogger(__name__)
+
+SPLITS = ("test", "dev")
+_COLUMNS = ("query-id", "corpus-id", "score")
+_REPORT = "report.json"
+_Line = TypeVar("_Line")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A corpus of N documents in file order, and per split its queries and judgements.
+
+    `queries[split]` is query id -> text, in file order; `qrels[split]` is query id -> document id -> score (a score
+    above 0 is relevant). Both have the same query ids. The split `test` is always there, `dev` may be.
+
+    `queries_are_documents`: the queries are documents of the corpus, under the same ids (as in ArguAna). A query's own
+    document is then no result. Elsewhere a document that happens to have a query's id is a document like any other.
+    """
+
+    name: str
+    doc_ids: Sequence[str]
+    titles: Sequence[str]
+    bodies: Sequence[str]
+    queries: dict[str, dict[str, str]]
+    qrels: dict[str, dict[str, dict[str, int]]]
+    queries_are_documents: bool = False
+
+    @property
+    def doc_texts(self) -> Sequence[str]:
+        """The N documents as models read them: title and text joined, when asked for."""
+        return LazyTexts(len(self.doc_ids), lambda row: document_text(self.titles[row], self.bodies[row]))
+
+    @property
+    def all_queries(self) -> dict[str, str]:
+        """Query id -> text, of every split."""
+        return {query: text for split in self.queries.values() for query, text in split.items()}
+
+    @property
+    def own_documents(self) -> dict[str, str]:
+        """Query id -> the id of the document that the query is; empty where queries are no documents."""
+        return {query: query for query in self.all_queries} if self.queries_are_documents else {}
+
+
+def write_benchmark(benchmark: Benchmark, folder: Path, origin: Mapping[str, Any] | None = None) -> None:
+    """Write the BEIR folder, whole or not at all, with report.json: `origin` (source, licence, revision) and the counts."""
+    with atomic_folder(folder) as partial:
+        rule = {"queries_are_documents": benchmark.queries_are_documents}
+        write_json(partial / _REPORT, {**(origin or {}), **rule, **count_benchmark(benchmark)})
+        documents = zip(benchmark.doc_ids, benchmark.titles, benchmark.bodies, strict=True)
+        _write_jsonl(
+            partial / "corpus.jsonl", ({"_id": i, "title": title, "text": body} for i, title, body in documents)
+        )
+        queries = benchmark.all_queries.items()
+        _write_jsonl(partial / "queries.jsonl", ({"_id": i, "text": text} for i, text in queries))
+        (partial / "qrels").mkdir()
+        for split, qrels in benchmark.qrels.items():
+            with (partial / "qrels" / f"{split}.tsv").open("w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+                writer.writerow(_COLUMNS)
+                writer.writerows((query, doc, score) for query, docs in qrels.items() for doc, score in docs.items())
+
+
+def read_benchmark(
+    folder: Path, *, name: str | None = None, strict: bool = False, queries_are_documents: bool | None = None
+) -> Benchmark:
+    """Read and check the BEIR folder `folder`; the benchmark's name is the folder's unless given.
+
+    Whether its queries are documents is read from the report that `write_benchmark` left, unless given; a folder
+    without a report has none that are.
+
+    Real collections have documents without text, and a document that is not retrieved costs nothing: they are kept, with
+    a warning. Published benchmarks also judge documents that are not there, and their scores count them: these are let
+    through with a warning, unless `strict`. In a user's folder such a judgement is rather an id written in two ways.
+
+    Raises RagcunError, naming file and line, for: a missing file, no test qrels, malformed JSON, an id that is missing,
+    no string or given twice, a query without text, qrels of other columns, a score that is no integer, a judgement of
+    an unknown query, one given twice, a split without any relevant document; where `strict`, for a judgement of an
+    unknown document.
+    """
+    if not folder.is_dir():
+        raise RagcunError(f"there is no benchmark folder {folder}; give the path of a folder in BEIR's layout")
+    corpus = CorpusFile(folder / "corpus.jsonl")
+    texts = _read_queries(folder / "queries.jsonl")
+    known = set(corpus.ids)
+    queries, qrels = {}, {}
+    for split in SPLITS:
+        path = folder / "qrels" / f"{split}.tsv"
+        if split == "dev" and not path.exists():
+            continue
+        judged = _read_qrels(path, known_queries=texts, known_documents=known, strict=strict)
+        queries[split] = {query: text for query, text in texts.items() if query in judged}
+        qrels[split] = {query: judged[query] for query in queries[split]}
+    if queries_are_documents is None:
+        queries_are_documents = _stored_rule(folder)
+    benchmark = Benchmark(
+        name or folder.name, corpus.ids, corpus.titles, corpus.bodies, queries, qrels, queries_are_documents
+    )
+    if corpus.without_text:
+        logger.warning("%s: %d documents have neither title nor text", benchmark.name, corpus.without_text)
+    if lost := _own_answers(benchmark):
+        logger.warning(
+            "%s: of %d queries the document with the query's own id is judged relevant, and left out of the results all "
+            "the same: queries are documents here",
+            benchmark.name,
+            lost,
+        )
+    return benchmark
+
+
+def read_parts(folder: Path) -> dict[str, Benchmark]:
+    """The parts of a benchmark by the names of their folders, in alphabetical order; one without parts is its own, under "".
+
+    Raises RagcunError as `read_benchmark` does.
+    """
+    parts = sorted(path.parent.name for path in folder.glob("*/corpus.jsonl"))
+    if (folder / "corpus.jsonl").exists() or not parts:
+        parts = [""]
+    return {part: read_benchmark(folder / part) for part in parts}
+
+
+def count_benchmark(benchmark: Benchmark) -> dict[str, Any]:
+    """What it holds: documents, documents without text, and for each split queries, judgements and relevant ones."""
+    known = set(benchmark.doc_ids)
+    splits = {}
+    for split, qrels in benchmark.qrels.items():
+        judged = [(document, score) for documents in qrels.values() for document, score in documents.items()]
+        splits[split] = {
+            "queries": len(qrels),
+            "judgements": len(judged),
+            "relevant": sum(score > 0 for _, score in judged),
+            "judgements_of_unknown_documents": sum(document not in known for document, _ in judged),
+        }
+    return {
+        "documents": len(benchmark.doc_ids),
+        "documents_without_text": sum(not text for text in benchmark.doc_texts),
+        "splits": splits,
+    }
+
+
+def _stored_rule(folder: Path) -> bool:
+    path = folder / _REPORT
+    return path.is_file() and bool(json.loads(path.read_text(encoding="utf-8")).get("queries_are_documents"))
+
+
+def _own_answers(benchmark: Benchmark) -> int:
+    """How many queries' own document, which is left out of their results, is judged relevant."""
+    judged = {query: documents for qrels in benchmark.qrels.values() for query, documents in qrels.items()}
+    return sum(judged[query].get(document, 0) > 0 for query, document in benchmark.own_documents.items())
+
+
+def _write_jsonl(path: Path, rows: Iterator[dict[str, str]]) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _read_queries(path: Path) -> dict[str, str]:
+    """Query id -> text."""
+    texts: dict[str, str] = {}
+    for where, _, key, row in JsonLines(path):
+        if key in texts:
+            raise RagcunError(f"{where}: the query id {key!r} is given twice; keep one of the two lines")
+        texts[key] = text_of(row, "text", where)
+        if not texts[key].strip():
+            raise RagcunError(f"{where}: query {key!r} has an empty text; give it one, or remove it and its qrels")
+    return texts
+
+
+def _read_qrels(
+    path: Path, *, known_queries: dict[str, str], known_documents: set[str], strict: bool
+) -> dict[str, dict[str, int]]:
+    """Query id -> document id -> score. The csv dialect is beir's own, so that odd ids mean the same to both."""
+    qrels: dict[str, dict[str, int]] = {}
+    if not path.is_file():
+        raise RagcunError(
+            f"{path} is missing: a benchmark needs judgements; add the file ({', '.join(_COLUMNS)}, tab-separated)"
+        )
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_MINIMAL)
+        for row in _decoded(reader, path):
+            where = f"{path}, line {reader.line_num}"
+            if len(row) != len(_COLUMNS):
+                raise RagcunError(
+                    f"{where}: {len(row)} columns instead of 3; write {', '.join(_COLUMNS)}, separated by tabs"
+                )
+            query, document, score = row
+            if reader.line_num == 1:
+                if _is_integer(score):
+                    raise RagcunError(
+                        f"{where}: the header is missing; add the line {', '.join(_COLUMNS)}, separated by tabs"
+                    )
+                continue
+            if not _is_integer(score):
+                raise RagcunError(
+                    f"{where}: the score {score!r} is not an integer; write 0 for not relevant, 1 or more for relevant"
+                )
+            if query not in known_queries:
+                raise RagcunError(
+                    f"{where}: the query id {query!r} is not in queries.jsonl; add the query or remove the line"
+                )
+            if document not in known_documents and strict:
+                raise RagcunError(
+                    f"{where}: the document id {document!r} is not in corpus.jsonl; add the document or remove the line"
+                )
+            if qrels.setdefault(query, {}).setdefault(document, int(score)) != int(score):
+                raise RagcunError(
+                    f"{where}: {query!r} and {document!r} are judged twice, differently; keep one of the two lines"
+                )
+    unknown = sum(document not in known_documents for documents in qrels.values() for document in documents)
+    if unknown:
+        logger.warning("%s: %d judgements are of documents that are not in corpus.jsonl", path, unknown)
+    if not any(score > 0 for documents in qrels.values() for score in documents.values()):
+        raise RagcunError(f"{path} judges no document relevant (score 1 or more); a benchmark needs at least one")
+    return qrels
+
+
+def _decoded(lines: Iterator[_Line], path: Path) -> Iterator[_Line]:
+    try:
+        yield from lines
+    except UnicodeDecodeError as error:
+        raise RagcunError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
+
+
+def _is_integer(text: str) -> bool:
+    try:
+        int(text)
+    except ValueError:
+        return False
+    return True

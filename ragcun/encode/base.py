@@ -1,0 +1,168 @@
+"""The base model: any SentenceTransformer, or the base inside a model that ragcun saved.
+
+Whatever precision its file has, it is loaded in fp32: half-precision weights lose small updates and overflow in training.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from safetensors import SafetensorError
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router
+from sentence_transformers.util import batch_to_device
+from torch import Tensor
+
+from ragcun.core.errors import RagcunError, unsupported_similarity, without_pooling
+from ragcun.params import Role, Similarity
+
+# Beside a saved model's own files: how many of its modules are the base. SentenceTransformer does not read it.
+LAYOUT_FILE = "ragcun.json"
+# Families that number a text's positions from behind the padding token's id, and so read fewer tokens than they have places.
+_POSITIONS_AFTER_PADDING = {"mpnet", "roberta", "xlm-roberta", "camembert"}
+# The prompts of a role, the first that a model has, and the task by which a Router chooses the route of a text: as
+# encode_query and encode_document have them.
+_PROMPTS: dict[Role, tuple[str, ...]] = {"query": ("query",), "passage": ("document", "passage", "corpus")}
+_TASKS: dict[Role, str] = {"query": "query", "passage": "document"}
+
+
+def load_base(path: str, **kwargs: Any) -> SentenceTransformer:
+    """Load a SentenceTransformer to build upon; of a model that ragcun saved, the base without the projection.
+
+    Raises:
+        RagcunError: there is none at `path`, or it does not embed as ragcun needs it.
+    """
+    if Path(path).is_dir() and not Path(path, "modules.json").is_file():
+        raise RagcunError(
+            f"{path} is not a SentenceTransformer folder (it has no modules.json): save the model with "
+            "SentenceTransformer(...).save(path) and name that folder"
+        )
+    try:
+        model = SentenceTransformer(path, **in_fp32(kwargs)).float()
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise RagcunError(f"{path} does not load as a SentenceTransformer: {error}") from error
+    check_base(model, path)
+    if not Path(path, LAYOUT_FILE).is_file():
+        return model
+    return SentenceTransformer(
+        modules=list(model)[: saved_base_length(Path(path), len(model))],
+        prompts={name: prompt for name, prompt in model.prompts.items() if prompt is not None},
+        default_prompt_name=model.default_prompt_name,
+        similarity_fn_name=model.similarity_fn_name,
+        device=str(model.device),
+    )
+
+
+def in_fp32(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """SentenceTransformer's keyword arguments, with fp32 for the transformer.
+
+    `.float()` after loading is not enough: the modules after a half-precision transformer would be rounded first.
+    """
+    return {**kwargs, "model_kwargs": {**(kwargs.get("model_kwargs") or {}), "dtype": torch.float32}}
+
+
+def check_base(model: SentenceTransformer, path: str) -> None:
+    """Raise RagcunError, naming `path`, unless `model` gives one vector a text that ragcun can compare."""
+    if model.similarity_fn_name not in get_args(Similarity):
+        raise unsupported_similarity(path, model.similarity_fn_name)
+    dims = set()
+    for role in get_args(Role):
+        try:
+            with torch.no_grad():
+                dims.add(embed_probe(model.eval(), role).shape[-1])
+        except KeyError as error:
+            if "sentence_embedding" not in error.args:
+                raise
+            raise without_pooling(path) from error
+        except ValueError as error:
+            raise RagcunError(f"{path} does not encode a {role}: {error}") from error
+    if dims != {model.get_embedding_dimension()}:
+        raise RagcunError(
+            f"{path} says that its vectors have {model.get_embedding_dimension()} dimensions, but those of queries and "
+            f"passages have {' and '.join(map(str, sorted(dims)))}: use a base with one dimension for both"
+        )
+
+
+def preprocess(model: SentenceTransformer, texts: Sequence[str], role: Role) -> dict[str, Any]:
+    """The input of `model` for texts of one role: with its prompt, and by the route that a Router has for it."""
+    task = _TASKS[role]
+    features = model.preprocess(list(texts), prompt=prompt_of(model, role), task=task)
+    # A Router that is not the first module reads it here.
+    return {**features, "task": task}
+
+
+def prompt_of(model: SentenceTransformer, role: Role) -> str | None:
+    """The prompt that `encode_query` or `encode_document` would put before a text."""
+    for name in (*_PROMPTS[role], model.default_prompt_name):
+        if name is not None and name in model.prompts:
+            return model.prompts[name]
+    return None
+
+
+def embed_probe(model: SentenceTransformer, role: Role) -> Tensor:
+    """A short text's embedding, (1, D), by one forward pass in the mode that `model` is in."""
+    features = batch_to_device(preprocess(model, ["a text"], role), model.device)
+    embedding: Tensor = model(features)["sentence_embedding"]
+    return embedding
+
+
+def saved_base_length(folder: Path, modules: int) -> int:
+    """How many of the `modules` of a model that ragcun saved are its base.
+
+    Raises:
+        RagcunError: ragcun did not save it, or its layout file is damaged.
+    """
+    try:
+        length = json.loads((folder / LAYOUT_FILE).read_text(encoding="utf-8"))["base_modules"]
+    except (OSError, ValueError, KeyError) as error:
+        raise RagcunError(
+            f"{folder} was not saved by IsotropicGaussianEncoder (no readable {LAYOUT_FILE}): "
+            "to put a new projection on it, give it as base_model"
+        ) from error
+    if not isinstance(length, int) or not 0 < length < modules:
+        raise RagcunError(f"{folder / LAYOUT_FILE} says base_modules = {length!r} of {modules} modules: save it anew")
+    return length
+
+
+def cut_texts_at(model: SentenceTransformer, max_length: int | None) -> None:
+    """Let `model` read at most `max_length` tokens of a text; None keeps its own limit.
+
+    Raises:
+        RagcunError: the model cannot read as many, or has no such limit to set.
+    """
+    if max_length is None:
+        return
+    for reader in _readers(model):
+        config = getattr(reader, "config", None)
+        limit = getattr(config, "max_position_embeddings", None)
+        if limit is not None and getattr(config, "model_type", "") in _POSITIONS_AFTER_PADDING:
+            limit -= (getattr(config, "pad_token_id", None) or 0) + 1
+        if limit is not None and max_length > limit:
+            raise RagcunError(
+                f"max_length is {max_length}, but the base model reads at most {limit} tokens: lower it in params.yaml"
+            )
+        try:
+            reader.max_seq_length = max_length
+        except AttributeError as error:
+            raise RagcunError("max_length does not apply to this base model: set it to null in params.yaml") from error
+
+
+@contextmanager
+def texts_cut_at(model: SentenceTransformer, max_length: int | None) -> Iterator[None]:
+    """`cut_texts_at` for the time of the block. Raises as it does."""
+    before = [(reader, getattr(reader, "max_seq_length", None)) for reader in _readers(model)]
+    cut_texts_at(model, max_length)
+    yield
+    if max_length is not None:
+        for reader, length in before:
+            reader.max_seq_length = length
+
+
+def _readers(model: SentenceTransformer) -> list[Any]:
+    """The modules that tokenize: the first one, or the first one of each of its routes."""
+    first = model[0]
+    routes: Any = first.sub_modules.values() if isinstance(first, Router) else [[first]]
+    return [route[0] for route in routes]

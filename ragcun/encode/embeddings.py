@@ -1,0 +1,314 @@
+"""Texts to vectors: encoded once, kept in a row cache, published as memory-mapped arrays with a manifest.
+
+`data/embeddings/<name>/` holds one float32 .npy for each list of texts, in the texts' order, and manifest.json: the
+fingerprint of the model that encoded, its prompts, the cut-off, dtype and engine. The fingerprint is taken from the
+loaded modules, so the base inside a trained model and the base it came from are known to be the same.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router
+from sentence_transformers.base.modules.module import Module
+from tokenizers import Tokenizer
+from torch import nn
+from tqdm import tqdm
+
+from ragcun import distributed
+from ragcun.core.errors import RagcunError
+from ragcun.core.files import cache_folder, publish_folder, write_json
+from ragcun.encode.base import cut_texts_at
+from ragcun.encode.vector_cache import RowCache
+from ragcun.params import Dtype, Embed, Role
+
+ENGINE = "torch"
+MANIFEST = "manifest.json"
+# Batches encoded between two visits to the cache: an interrupted run loses no more than these.
+_BATCHES_A_CHUNK = 4
+# Longer than any run needs its scratch folder: one that is older was left by a run that was killed.
+_LEFTOVER_SECONDS = 7 * 24 * 3600
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts and the role each has, which decides its prompt."""
+
+    texts: Sequence[str]
+    roles: Sequence[Role]
+
+    @classmethod
+    def of(cls, texts: Sequence[str], role: Role) -> "Texts":
+        return cls(texts, [role] * len(texts))
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Vectors read back: memory-mapped arrays (N, d) by name, and what the manifest says of them."""
+
+    arrays: dict[str, np.ndarray]
+    manifest: dict[str, Any]
+
+
+class TextEncoder:
+    """A model with the settings that decide a text's vector.
+
+    Args:
+        model: encodes; its prompts for queries and documents apply.
+        dtype: float32, or bfloat16 for autocast.
+        batch_size: texts in one forward pass.
+        max_length: tokens after which a text is cut; None keeps the model's own.
+    """
+
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        *,
+        dtype: Dtype,
+        batch_size: int,
+        max_length: int | None,
+    ) -> None:
+        self.model = model.eval()
+        self.dtype, self.batch_size = dtype, batch_size
+        cut_texts_at(model, max_length)
+        self.dim = model.get_embedding_dimension()
+        self.description = describe(model, list(model), dtype)
+        self._salt = json.dumps(self.description, sort_keys=True).encode()
+
+    @classmethod
+    def of(cls, model: SentenceTransformer, embed: Embed) -> "TextEncoder":
+        """As the params say."""
+        return cls(model, dtype=embed.dtype, batch_size=embed.batch_size, max_length=embed.max_length)
+
+    def key(self, text: str, role: Role) -> bytes:
+        """The row cache's key of a text."""
+        return hashlib.sha256(b"\0".join([self._salt, role.encode(), text.encode("utf-8", "surrogatepass")])).digest()
+
+    def encode(self, texts: Sequence[str], role: Role) -> np.ndarray:
+        """Encode texts of one role to (N, d) float32."""
+        return encode(self.model, texts, role, dtype=self.dtype, batch_size=self.batch_size)
+
+
+@torch.inference_mode()
+def encode(
+    model: SentenceTransformer, texts: Sequence[str], role: Role, *, dtype: Dtype, batch_size: int
+) -> np.ndarray:
+    """Encode texts of one role, with its prompt, to (N, D) float32."""
+    untyped: Any = model
+    call = untyped.encode_query if role == "query" else untyped.encode_document
+    device = untyped.device.type
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == "bfloat16"):
+        vectors = call(list(texts), batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True)
+    return vectors.float().cpu().numpy()
+
+
+def describe(model: SentenceTransformer, modules: Sequence[nn.Module], dtype: str) -> dict[str, Any]:
+    """What decides the vectors that `modules` of `model` give: the manifest of embeddings made with them."""
+    return {
+        "base": fingerprint(model, modules),
+        "engine": ENGINE,
+        "dtype": dtype,
+        "max_length": model.max_seq_length,
+        "prompts": dict(model.prompts),
+        "default_prompt": model.default_prompt_name,
+    }
+
+
+def fingerprint(model: SentenceTransformer, modules: Sequence[nn.Module]) -> str:
+    """A hash of what decides the output of these `modules` of `model`: weights, configurations, tokenizers."""
+    digest = hashlib.sha256()
+    for module in modules:
+        digest.update(_as_json([type(module).__name__, _settings(module)]))
+        for name, nested in module.named_modules(remove_duplicate=False):
+            if name and isinstance(nested, Module):
+                length = getattr(nested, "max_seq_length", None)
+                digest.update(_as_json([name, type(nested).__name__, _settings(nested), length]))
+        for name, tensor in sorted(module.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    parts = [part for module in modules for part in module.modules() if isinstance(part, Module)]
+    for config in _distinct([model.config, *(getattr(part, "config", None) for part in parts)]):
+        digest.update(_as_json(_encoding_config(config.to_dict())))
+    for tokenizer in _distinct([model.tokenizer, *(getattr(part, "tokenizer", None) for part in parts)]):
+        # Some modules hold the fast tokenizer itself, without the transformers class around it.
+        backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
+        if isinstance(backend, Tokenizer):
+            # Calls leave their own cut-off and padding behind in the tokenizer.
+            digest.update(_as_json({**json.loads(backend.to_str()), "truncation": None, "padding": None}))
+    return digest.hexdigest()
+
+
+def _distinct(values: Sequence[Any]) -> list[Any]:
+    return list({id(value): value for value in values if value is not None}.values())
+
+
+def _settings(module: nn.Module) -> dict[str, Any]:
+    settings = module.get_config_dict() if isinstance(module, Module) else {}
+    # A Router maps pairs of a task and a modality, which are no keys in JSON.
+    return settings | ({"route_mappings": str(module.route_mappings)} if isinstance(module, Router) else {})
+
+
+# Keys of a transformer's config that saving changes and encoding ignores.
+_NOT_ENCODING = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures"}
+
+
+def _encoding_config(config: Any) -> Any:
+    """A transformer's config, and those of its parts, without what encoding ignores."""
+    if not isinstance(config, Mapping):
+        return config
+    return {key: _encoding_config(value) for key, value in config.items() if key not in _NOT_ENCODING}
+
+
+def _as_json(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, default=str).encode()
+
+
+def embed(texts: Texts, encoder: TextEncoder, rows: np.ndarray, cache: RowCache, *, label: str) -> None:
+    """Fill this rank's part of `rows` (N, d): every world_size-th of the texts ordered by length, so ranks end together.
+
+    Raises:
+        RagcunError: the model gave a vector that is not finite.
+    """
+    order = sorted(range(len(texts.texts)), key=lambda row: -len(texts.texts[row]))
+    mine = order[distributed.rank() :: distributed.world_size()]
+    chunk = encoder.batch_size * _BATCHES_A_CHUNK
+    with tqdm(total=len(mine), desc=f"embed {label}", unit="text", disable=not distributed.is_main()) as bar:
+        for at in range(0, len(mine), chunk):
+            part = mine[at : at + chunk]
+            for role in ("query", "passage"):
+                _embed_part([row for row in part if texts.roles[row] == role], texts.texts, role, encoder, rows, cache)
+            bar.update(len(part))
+
+
+def _embed_part(
+    part: list[int], texts: Sequence[str], role: Role, encoder: TextEncoder, rows: np.ndarray, cache: RowCache
+) -> None:
+    keys = [encoder.key(texts[row], role) for row in part]
+    vectors = {key: vector for key, vector in cache.get(keys).items() if vector.shape == (encoder.dim,)}
+    missing = {key: texts[row] for key, row in zip(keys, part, strict=True) if key not in vectors}
+    if missing:
+        encoded = encoder.encode(list(missing.values()), role)
+        for text, vector in zip(missing.values(), encoded, strict=True):
+            if not np.isfinite(vector).all():
+                raise RagcunError(
+                    f"the base model gives a vector that is not finite for the text {text[:80]!r}: "
+                    "try embed.dtype float32, or another base model"
+                )
+        fresh = dict(zip(missing, encoded, strict=True))
+        cache.put(fresh)
+        vectors.update(fresh)
+    for key, row in zip(keys, part, strict=True):
+        rows[row] = vectors[key]
+
+
+def write_embeddings(
+    folder: Path, encoder: TextEncoder, lists: Mapping[str, Texts], *, transient: bool = False
+) -> None:
+    """Embed each list of texts into `folder`/<name>.npy; all ranks together; published only when whole.
+
+    Args:
+        transient: the vectors are of a model that the next training replaces; the row cache drops them first.
+    """
+    with closing(RowCache(transient=transient)) as cache, shared_folder(folder) as partial:
+        for name, texts in lists.items():
+            with shared_array(partial / f"{name}.npy", (len(texts.texts), encoder.dim or 0)) as rows:
+                embed(texts, encoder, rows, cache, label=f"{folder.name} {name}")
+        if distributed.is_main():
+            write_json(partial / MANIFEST, encoder.description)
+
+
+def read_embeddings(folder: Path) -> Embeddings:
+    """Open what `write_embeddings` wrote, memory-mapped and read-only."""
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    arrays = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("*.npy"))}
+    return Embeddings(arrays, manifest)
+
+
+def take(rows: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """The rows of these ids; where the ids are consecutive a view, so that a memory map is not read whole."""
+    if len(ids) and np.array_equal(ids, np.arange(ids[0], ids[0] + len(ids))):
+        return rows[ids[0] : ids[0] + len(ids)]
+    return rows[ids]
+
+
+@contextmanager
+def shared_folder(path: Path) -> Iterator[Path]:
+    """A folder beside `path` that all ranks write to; it becomes `path` when all have left the block without an error."""
+    partial = path.with_name(f".{path.name}.partial")
+    if distributed.is_main():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+    distributed.barrier()
+    try:
+        yield partial
+        distributed.barrier()
+        if distributed.is_main():
+            publish_folder(partial, path)
+        distributed.barrier()
+    finally:
+        if distributed.is_main():
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder for intermediate arrays that all ranks see, under RAGCUN_CACHE, which nodes share; removed after the block."""
+    own = _new_scratch(cache_folder() / "scratch") if distributed.is_main() else None
+    try:
+        (shared, *_) = distributed.gather_objects(own)
+        yield shared
+        distributed.barrier()
+    finally:
+        if own:
+            shutil.rmtree(own, ignore_errors=True)
+
+
+def _new_scratch(parent: Path) -> Path:
+    """A new folder in `parent`, where those of killed runs are removed."""
+    parent.mkdir(parents=True, exist_ok=True)
+    for leftover in parent.iterdir():
+        # Another run may be removing it, or its own, at the same time.
+        with suppress(FileNotFoundError):
+            if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
+                shutil.rmtree(leftover, ignore_errors=True)
+    return Path(tempfile.mkdtemp(dir=parent))
+
+
+@contextmanager
+def shared_array(path: Path, shape: tuple[int, int]) -> Iterator[np.ndarray]:
+    """A float32 .npy of this shape that every rank may write its own rows of; whole on every rank after the block."""
+    if distributed.is_main():
+        np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape).flush()
+    distributed.barrier()
+    _reserve(path)
+    distributed.barrier()
+    rows = np.lib.format.open_memmap(path, mode="r+")
+    yield rows
+    rows.flush()
+    distributed.barrier()
+
+
+def _reserve(path: Path) -> None:
+    """Take the disk's room for this rank's share of a file's bytes.
+
+    On a full disk that is an error here; a write to a page that finds no room would kill the process. macOS has no such
+    call. Some file systems write every block for it, which is too long for one rank while the others wait.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with path.open("r+b") as file:
+        mine = distributed.shard(path.stat().st_size)
+        if mine.start < mine.stop:
+            os.posix_fallocate(file.fileno(), mine.start, mine.stop - mine.start)

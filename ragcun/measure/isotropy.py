@@ -1,0 +1,195 @@
+"""How evenly a set of vectors uses its space, and how much a few of them attract all neighbours.
+
+Isotropy is read off the covariance, which is gathered chunk by chunk in float64 (Chan, Golub & LeVeque, Updating
+Formulae and a Pairwise Algorithm for Computing Sample Variances, 1979), so the vectors may be a memory map larger than
+memory and are read once. Hubness needs neighbours and is measured on a sample. Both are computed by all ranks together,
+each its share: every rank calls, and gets the same answer.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ragcun import distributed
+from ragcun.core.errors import RagcunError
+from ragcun.params import Similarity
+
+
+def isotropy(vectors: np.ndarray, *, chunk: int = 8192) -> dict[str, float]:
+    """`isotropy_of_shards` of `vectors` (N, D), an array or a memory map that every rank has; each reads its shard."""
+    if vectors.ndim != 2:
+        raise _too_few(vectors.shape)
+    return isotropy_of_shards(vectors[distributed.shard(len(vectors))], chunk=chunk)
+
+
+def isotropy_of_shards(vectors: np.ndarray, *, chunk: int = 8192) -> dict[str, float]:
+    """`isoscore`, `mean_cosine` and `effective_rank` of all ranks' `vectors` (n, D) together; exact, not sampled.
+
+    * `isoscore`: IsoScore (Rudman et al., IsoScore: Measuring the Uniformity of Embedding Space Utilization, Findings of
+      ACL 2022, arXiv 2108.07344), 1 where all principal axes have the same variance, 0 where one has it all. It is
+      independent of rotation, scale and mean. With N ≤ D it cannot reach 1, the covariance's rank being below D.
+    * `mean_cosine`: the mean cosine of two distinct rows, over all pairs; about the origin, not the mean, so 0 for a
+      space spread evenly about the origin. A zero vector has cosine 0 with everything.
+    * `effective_rank`: exp of the entropy of the singular values of the centred matrix, normalised to sum 1 (Roy &
+      Vetterli, The Effective Rank, EUSIPCO 2007): between 1 and D. Singular values, not their squares, as in the paper.
+
+    Raises RagcunError for fewer than two vectors or dimensions, values that are not finite, and vectors that are all the
+    same to float32's resolution: they have no direction to measure.
+    """
+    moments = _moments(vectors, chunk).over_ranks()
+    count = moments.count
+    if count < 2 or vectors.shape[1] < 2:
+        raise _too_few((count, vectors.shape[1]))
+    variances = np.linalg.eigvalsh(moments.scatter / count).clip(min=0)
+    if variances.sum() <= np.finfo(np.float32).eps ** 2 * moments.squares / count:
+        raise RagcunError("The vectors are all the same, so isotropy is undefined: the encoder has collapsed.")
+    # Σ over i ≠ j of u_i·u_j = ‖Σu‖² − Σ‖u_i‖², and a unit vector's square is 1.
+    pairs = float(moments.directions @ moments.directions) - moments.units
+    return {
+        "isoscore": _isoscore(variances),
+        "mean_cosine": pairs / (count * (count - 1)),
+        "effective_rank": _effective_rank(variances),
+    }
+
+
+def _too_few(shape: tuple[int, ...]) -> RagcunError:
+    return RagcunError(f"Isotropy needs two or more vectors of two or more dimensions: it was given {shape}.")
+
+
+def hubness(
+    vectors: np.ndarray,
+    *,
+    similarity: Similarity = "cosine",
+    k: int = 10,
+    sample: int = 5000,
+    seed: int = 0,
+) -> float:
+    """Skewness of N_k, the number of times a vector is among the k nearest of another one (Radovanović, Nanopoulos &
+    Ivanović, Hubs in Space, JMLR 2010): near 0 without hubs, above 1 where a few vectors are everyone's neighbours.
+
+    `vectors` is (N, D), an array or a memory map, the same on every rank; where N is above `sample`, that many rows are drawn
+    with `seed` and are neighbours among themselves. It grows with the size of the set: compare figures of equal samples. 0
+    where all N_k are equal. Equally near vectors are chosen between arbitrarily.
+
+    Raises RagcunError for k or fewer vectors and for values that are not finite.
+    """
+    if similarity not in ("cosine", "dot", "euclidean"):
+        raise RagcunError(f"Unknown similarity {similarity!r}: choose cosine, dot or euclidean.")
+    rows = min(len(vectors), sample)
+    if vectors.ndim != 2 or k < 1 or rows <= k:
+        raise RagcunError(
+            f"Hubness needs a k of 1 or more, and more vectors than k: k is {k}, the vectors {vectors.shape}."
+        )
+    chosen = np.arange(rows)
+    if rows < len(vectors):
+        chosen = np.sort(np.random.default_rng(seed).choice(len(vectors), size=rows, replace=False))
+    points = np.asarray(vectors[chosen], dtype=np.float64)
+    _check_finite(points)
+    occurrences = np.zeros(rows, dtype=np.int64)
+    blocks = range(0, rows, 512)
+    for start in blocks[distributed.shard(len(blocks))]:
+        occurrences += np.bincount(_neighbours(points, start, start + 512, k, similarity).ravel(), minlength=rows)
+    return _skewness(_sum(occurrences).astype(np.float64))
+
+
+def _sum(array: np.ndarray) -> np.ndarray:
+    """The sum of every rank's `array`."""
+    return distributed.sum_over_ranks(torch.from_numpy(array).to(distributed.device())).cpu().numpy()
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """Sums over rows: of all their squared norms, of their `directions` (D,), how many have one, and of the products of their
+    distances from the `mean` (D,): `scatter` (D, D)."""
+
+    count: int
+    mean: np.ndarray
+    scatter: np.ndarray
+    directions: np.ndarray
+    units: float
+    squares: float
+
+    def over_ranks(self) -> "_Moments":
+        """The moments of all ranks' rows together, on every rank."""
+        if distributed.world_size() == 1:
+            return self
+        width = len(self.mean)
+        ours = np.concatenate([[self.count, self.units, self.squares], self.directions, self.count * self.mean])
+        count, units, squares, *rest = _sum(ours)
+        directions, mean = np.array(rest[:width]), np.array(rest[width:]) / max(1, count)
+        apart = self.mean - mean
+        scatter = _sum(self.scatter + self.count * np.outer(apart, apart))
+        return _Moments(int(count), mean, scatter, directions, float(units), float(squares))
+
+
+def _moments(vectors: np.ndarray, chunk: int) -> _Moments:
+    width = vectors.shape[1]
+    count, mean, scatter = 0, np.zeros(width), np.zeros((width, width))
+    directions, units, squares = np.zeros(width), 0.0, 0.0
+    for rows in _chunks(vectors, chunk):
+        square_norms = np.einsum("ij,ij->i", rows, rows)
+        norms = np.sqrt(square_norms)
+        squares += float(square_norms.sum())
+        directions += (rows / np.where(norms > 0, norms, 1)[:, None]).sum(axis=0)
+        units += float((norms > 0).sum())
+        centre = rows.mean(axis=0)
+        rows -= centre
+        step, total = centre - mean, count + len(rows)
+        scatter += rows.T @ rows + np.outer(step, step) * (count * len(rows) / total)
+        mean += step * (len(rows) / total)
+        count = total
+    return _Moments(count, mean, scatter, directions, units, squares)
+
+
+def _chunks(vectors: np.ndarray, chunk: int) -> Iterator[np.ndarray]:
+    """Copies of `chunk` rows at a time, float64."""
+    for start in range(0, len(vectors), chunk):
+        rows = np.array(vectors[start : start + chunk], dtype=np.float64)
+        _check_finite(rows)
+        yield rows
+
+
+def _isoscore(variances: np.ndarray) -> float:
+    """IsoScore, steps 3 to 6 of its Algorithm 1, from the D variances along the principal axes."""
+    d = len(variances)
+    normalised = np.sqrt(d) * variances / np.linalg.norm(variances)
+    defect = np.linalg.norm(normalised - 1) / np.sqrt(2 * (d - np.sqrt(d)))
+    fraction = (d - defect**2 * (d - np.sqrt(d))) ** 2 / d**2
+    # Rounding alone can leave the interval.
+    return float(np.clip((d * fraction - 1) / (d - 1), 0, 1))
+
+
+def _effective_rank(variances: np.ndarray) -> float:
+    singular = np.sqrt(variances)
+    shares = singular[singular > 0] / singular.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def _neighbours(points: np.ndarray, start: int, stop: int, k: int, similarity: str) -> np.ndarray:
+    """The k nearest other rows, (rows, k) in no order, of the rows from `start` to `stop`."""
+    square_norms = np.einsum("ij,ij->i", points, points)
+    nearness = points[start:stop] @ points.T
+    if similarity == "cosine":
+        # A query's own norm does not change whom it ranks first.
+        nearness /= np.sqrt(np.where(square_norms > 0, square_norms, 1))
+    elif similarity == "euclidean":
+        nearness = 2 * nearness - square_norms
+    own = np.arange(len(nearness))
+    nearness[own, start + own] = -np.inf
+    return np.argpartition(-nearness, k - 1, axis=1)[:, :k]
+
+
+def _skewness(values: np.ndarray) -> float:
+    centred = values - values.mean()
+    variance = float(np.mean(centred**2))
+    return float(np.mean(centred**3)) / variance**1.5 if variance > 0 else 0.0
+
+
+def _check_finite(rows: np.ndarray) -> None:
+    if not np.isfinite(rows).all():
+        raise RagcunError(
+            "A vector holds NaN or infinity. Find the text it comes from; encoding in fp32 instead of half precision "
+            "is the usual remedy."
+        )

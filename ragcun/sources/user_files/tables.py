@@ -1,0 +1,178 @@
+"""Rows of .jsonl, .csv, .tsv and .parquet files, one at a time: memory stays flat whatever the file's size.
+
+What cannot be read as the suffix says is a row left out and counted.
+"""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from ragcun.core.errors import RagcunError
+from ragcun.sources.user_files.file import Reading, shown
+from ragcun.sources.user_files.lines import MAX_LINE, raw_lines, read_lines, why_unreadable
+
+_BATCH_BYTES, _BATCH_ROWS = 2**23, 1000
+
+# Told the columns that a file has, gives those to read, or raises RagcunError where they are not as expected.
+Columns = Callable[[tuple[str, ...]], Collection[str]]
+
+
+class Row(NamedTuple):
+    """A row: its number, from 1, the line where it begins in a text file, and its values by column."""
+
+    number: int
+    values: dict[str, Any]
+
+
+def read_rows(reading: Reading, columns: Columns) -> Iterator[Row]:
+    """The readable rows of a .jsonl, .csv, .tsv or .parquet file.
+
+    Values are as the file has them: text in a .csv and .tsv, anything in a .jsonl, whose rows may lack a column. What
+    the first row of a .jsonl has is told to `columns`.
+    """
+    if reading.suffix == ".jsonl":
+        return _json_rows(reading, columns)
+    if reading.suffix == ".parquet":
+        return _parquet_rows(reading, columns)
+    return _csv_rows(reading, columns, delimiter="\t" if reading.suffix == ".tsv" else ",")
+
+
+def _json_rows(reading: Reading, columns: Columns) -> Iterator[Row]:
+    first = True
+    for number, line in read_lines(reading):
+        try:
+            # Where files were joined, their byte order marks lie within.
+            value = json.loads(line.lstrip("\ufeff"))
+        except (ValueError, RecursionError) as error:
+            hint = "a JSON array begins here: write its objects one a line" if line[0] == "[" else str(error)[:200]
+            reading.unreadable(number, "malformed JSON", hint)
+            continue
+        if not isinstance(value, dict):
+            reading.unreadable(number, "JSON that is no object", type(value).__name__)
+            continue
+        if first:
+            columns(tuple(value))
+            first = False
+        yield Row(number, value)
+
+
+def _csv_rows(reading: Reading, columns: Columns, *, delimiter: str) -> Iterator[Row]:
+    # The limit is the process's own; while this reads, cells may be as long as lines.
+    limit = csv.field_size_limit(MAX_LINE)
+    try:
+        # strict: a quote never closed is an error, and does not take the rest of the file for one cell.
+        reader = csv.reader(raw_lines(reading.path, newline=""), delimiter=delimiter, strict=True)
+        header = _header(reader, reading, columns, delimiter)
+        while True:
+            before = reader.line_num
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                # The lines that a quote swallowed are lost.
+                lines = reader.line_num - before
+                reading.report.read += lines
+                detail = f"to line {reader.line_num}: {error}"
+                reading.unreadable(before + 1, "cells not separated and quoted as they should be", detail, rows=lines)
+                continue
+            if not cells:
+                continue
+            reading.report.read += 1
+            if reason := next(filter(None, map(why_unreadable, cells)), None):
+                reading.unreadable(before + 1, reason)
+            elif len(cells) != len(header):
+                detail = f"{len(cells)} cells instead of {len(header)}"
+                reading.unreadable(before + 1, "more or fewer cells than the header", detail)
+            else:
+                yield Row(before + 1, dict(zip(header, cells, strict=True)))
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _header(reader: Iterator[list[str]], reading: Reading, columns: Columns, delimiter: str) -> tuple[str, ...]:
+    try:
+        names = tuple(name.strip() for name in next(filter(None, reader), []))
+    except csv.Error as error:
+        raise RagcunError(
+            f"{reading.path}: the header cannot be read ({error}); write the columns' names there"
+        ) from error
+    others = {"\t": "tabs: name it .tsv", ",": "commas: name it .csv", ";": "semicolons: save it with commas, as .csv"}
+    if len(names) == 1:
+        for other, remedy in others.items():
+            if other != delimiter and other in names[0]:
+                raise RagcunError(f"{reading.path} is separated by {remedy}")
+    _refuse_repeated(names, reading.path)
+    columns(names)
+    return names
+
+
+def _parquet_rows(reading: Reading, columns: Columns) -> Iterator[Row]:
+    number = 0
+    try:
+        # Not whole column chunks at once, which is what pre_buffer reads.
+        with pq.ParquetFile(reading.path, pre_buffer=False, buffer_size=2**20, page_checksum_verification=True) as file:
+            names = tuple(file.schema_arrow.names)
+            _refuse_repeated(names, reading.path)
+            wanted = columns(names)
+            used = [name for name in names if name in wanted]
+            with tqdm(total=file.metadata.num_rows, desc=reading.path.name, unit="row", disable=None) as bar:
+                for batch in file.iter_batches(_batch_rows(file.metadata), columns=used):
+                    for values in zip(*(_values(batch.column(name)) for name in used), strict=True):
+                        number += 1
+                        reading.report.read += 1
+                        if _UNDECODABLE in values:
+                            reading.unreadable(number, "bytes that are not UTF-8")
+                        else:
+                            yield Row(number, dict(zip(used, values, strict=True)))
+                    bar.update(len(batch))
+    # Decoding and converting values raise their own kinds.
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+        where = f"cannot be read after row {number}" if number else "is no parquet file, or not a whole one"
+        said = " ".join(str(error).split())[:200]
+        raise RagcunError(f"{reading.path} {where} ({said}); write it anew") from error
+
+
+def _batch_rows(metadata: pq.FileMetaData) -> int:
+    """Rows that are read together: fewer where they are large."""
+    size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES * metadata.num_rows // max(1, size)))
+
+
+# Stands for a value that is not UTF-8.
+_UNDECODABLE = object()
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """A column's values: text, also where the file has bytes, or whatever else is there."""
+    try:
+        return [_decoded(value) for value in column.to_pylist()]
+    except UnicodeDecodeError:
+        return [_decoded(scalar) for scalar in column]
+
+
+def _decoded(value: Any) -> Any:
+    try:
+        if isinstance(value, pa.Scalar):
+            value = value.as_py()
+        if isinstance(value, bytes):
+            return value.decode("utf-8")
+        if isinstance(value, list) and any(isinstance(part, bytes) for part in value):
+            return [part.decode("utf-8") if isinstance(part, bytes) else part for part in value]
+    except UnicodeDecodeError:
+        return _UNDECODABLE
+    return value
+
+
+def _refuse_repeated(names: Sequence[str], path: Path) -> None:
+    # Several without a name are what a spreadsheet leaves behind its last column.
+    name, count = next(iter(Counter(filter(None, names)).most_common(1)), ("", 0))
+    if count > 1:
+        raise RagcunError(f"{path} has {count} columns {shown(name)}; give each a name of its own")

@@ -1,0 +1,122 @@
+"""The model as training starts from it: a base with the projection it brings, or with a new one over the base's vectors."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ragcun import distributed
+from ragcun.core.errors import RagcunError
+from ragcun.core.files import atomic_folder
+from ragcun.data.pairs import read_texts, train_passage_ids
+from ragcun.encode.base import LAYOUT_FILE, cut_texts_at
+from ragcun.encode.embeddings import Embeddings, describe, read_embeddings, take
+from ragcun.model.encoder import IsotropicGaussianEncoder, set_linear_map, set_random_map, whitening_map
+from ragcun.params import Params, ProjectionInit
+from ragcun.train.card import write_model_card
+
+_DECIDING = {"seed", "output_dim", "similarity", "whitening", "projection_init", "dropout", "embed"}
+
+
+def deciding(params: Params) -> dict[str, Any]:
+    """Of the params, those at the top that every model depends on."""
+    return params.model_dump(mode="json", include=_DECIDING)
+
+
+def start(
+    params: Params,
+    init: Path,
+    *,
+    pairs_folder: Path,
+    store_folder: Path,
+    freeze_base: bool = True,
+    freeze_layers: int = 0,
+) -> IsotropicGaussianEncoder:
+    """The model that training from the folder `init` starts with.
+
+    A projection that `init` brings goes on; a base without one gets a new one, as `projection_init` says.
+
+    Args:
+        pairs_folder, store_folder: each holds `finetune`: the texts, and the base's vectors of them.
+
+    Raises:
+        RagcunError: the vectors are not of this base, or the projection that it brings has another dimension than
+            `output_dim`.
+    """
+    encoder = build_encoder(params, init, freeze_base=freeze_base, freeze_layers=freeze_layers)
+    if not (init / LAYOUT_FILE).is_file():
+        initialise_projection(encoder, params, training_passages(encoder, params, pairs_folder, store_folder))
+    return encoder
+
+
+def write_control(
+    params: Params, kind: ProjectionInit, *, init: Path, pairs_folder: Path, store_folder: Path, model_folder: Path
+) -> None:
+    """Write a model whose projection begins anew, as `kind` says, and is not trained: what training is held against.
+
+    Raises:
+        RagcunError: as `start`.
+    """
+    params = params.model_copy(update={"projection_init": kind})
+    encoder = build_encoder(params, init)
+    initialise_projection(encoder, params, training_passages(encoder, params, pairs_folder, store_folder))
+    with atomic_folder(model_folder) as partial:
+        encoder.save(str(partial), create_model_card=False)
+        write_model_card(partial, encoder, name=model_folder.name, settings={"params": deciding(params)})
+
+
+def build_encoder(
+    params: Params, init: Path, *, freeze_base: bool = True, freeze_layers: int = 0
+) -> IsotropicGaussianEncoder:
+    """The base in `init` and the projection it brings, or an uninitialised one of `output_dim`.
+
+    Raises:
+        RagcunError: the projection that it brings has another dimension than `output_dim`.
+    """
+    torch.manual_seed(params.seed)
+    kwargs: dict[str, Any] = {
+        "freeze_base": freeze_base,
+        "freeze_layers": freeze_layers,
+        "similarity": params.similarity,
+        "device": str(distributed.device()),
+    }
+    if (init / LAYOUT_FILE).is_file():
+        encoder = IsotropicGaussianEncoder(str(init), **kwargs)
+        dim = encoder.get_embedding_dimension()
+        if params.output_dim not in (None, dim):
+            raise RagcunError(
+                f"{init} goes on with a projection to {dim} dimensions, but output_dim is {params.output_dim}: "
+                "set it to null, or begin with a base that has no projection"
+            )
+    else:
+        encoder = IsotropicGaussianEncoder(
+            output_dim=params.output_dim, base_model=str(init), dropout=params.dropout, **kwargs
+        )
+    cut_texts_at(encoder, params.embed.max_length)
+    return encoder
+
+
+def initialise_projection(encoder: IsotropicGaussianEncoder, params: Params, passages: np.ndarray) -> None:
+    """Start from the base's geometry, whitened by γ over the training passages' vectors; or from random layers."""
+    if params.projection_init == "random":
+        set_random_map(encoder.projection)
+        return
+    output_dim = encoder.get_embedding_dimension()
+    assert output_dim is not None
+    set_linear_map(encoder.projection, *whitening_map(passages, params.whitening, output_dim))
+
+
+def training_passages(
+    encoder: IsotropicGaussianEncoder, params: Params, pairs_folder: Path, store_folder: Path
+) -> np.ndarray:
+    """The base's vectors (T, d) of the whole passages that may be trained on."""
+    stored = read_embeddings(store_folder / "finetune")
+    check_store(store_folder / "finetune", stored, encoder, params)
+    return take(stored.arrays["texts"], train_passage_ids(read_texts(pairs_folder / "finetune")))
+
+
+def check_store(folder: Path, stored: Embeddings, encoder: IsotropicGaussianEncoder, params: Params) -> None:
+    """Raise RagcunError unless the vectors in `folder` were made by the encoder's base."""
+    if stored.manifest != describe(encoder, list(encoder.base), params.embed.dtype):
+        raise RagcunError(f"{folder} was made with another base than the model's: run `dvc repro embed_pairs`")

@@ -1,0 +1,122 @@
+"""The two shapes of the same model in training: on rows of the store, or live on texts.
+
+With a frozen base the projection alone trains, on the base's stored vectors of all texts; it shares its modules with
+the whole encoder, so what is trained is at once joined to its base. With a base that trains, texts are tokenized and go
+through the whole model, in chunks of like length, so that little is spent on padding.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, get_args
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+
+from ragcun.encode.base import embed_probe, preprocess
+from ragcun.encode.embeddings import encode, take
+from ragcun.model.encoder import Head, IsotropicGaussianEncoder
+from ragcun.params import Dtype, Role
+from ragcun.train.batches import Features
+
+
+class Trainee(Protocol):
+    """What a training run needs of a model."""
+
+    # What the Trainer trains; its first `base_length` modules are the base, which may be none.
+    model: SentenceTransformer
+    base_length: int
+
+    def load(self, ids: np.ndarray, role: Role) -> Features:
+        """Texts by id as input of the model."""
+
+    def vectors(self, ids: np.ndarray, role: Role) -> np.ndarray:
+        """Texts by id as embeddings, (n, D) float32, with the weights of now."""
+
+
+class FrozenTrainee:
+    """The projection of an encoder, over the base's vectors.
+
+    Args:
+        store: (texts, d), by text id; may be memory-mapped.
+        beyond: (n, d) of texts whose ids follow those of the store.
+    """
+
+    base_length = 0
+
+    def __init__(self, encoder: IsotropicGaussianEncoder, store: np.ndarray, beyond: np.ndarray | None = None) -> None:
+        self.head = Head.of(encoder)
+        self.model: SentenceTransformer = self.head
+        self.store, self.beyond = store, beyond
+
+    def load(self, ids: np.ndarray, role: Role) -> Features:
+        rows = torch.from_numpy(np.array(self.store[ids]))
+        return Features([{"sentence_embedding": rows}], torch.arange(len(ids)))
+
+    def vectors(self, ids: np.ndarray, role: Role) -> np.ndarray:
+        if self.beyond is not None and len(ids) and ids[0] >= len(self.store):
+            return self.head.project(take(self.beyond, ids - len(self.store)))
+        return self.head.project(take(self.store, ids))
+
+
+class LiveTrainee:
+    """A whole encoder, over texts.
+
+    Args:
+        encoder: its base trains, or some of its layers do; it reads as many tokens as its `max_seq_length` says.
+        texts: by text id.
+        chunk: texts in one forward pass.
+        dtype: of the forward passes that score the dev queries: float32, or bfloat16 for autocast.
+        cache_gradients: keep no chunk's activations for its backward pass but compute them again there, so that a step
+            needs the memory of one chunk, however large the batch. The gradients are the same.
+    """
+
+    def __init__(
+        self,
+        encoder: IsotropicGaussianEncoder,
+        texts: Sequence[str],
+        *,
+        chunk: int,
+        dtype: Dtype,
+        cache_gradients: bool = False,
+    ) -> None:
+        self.model: SentenceTransformer = encoder
+        self.base_length = encoder.base_length
+        self.encoder, self.texts, self.chunk, self.dtype = encoder, texts, chunk, dtype
+        encoder.recompute = cache_gradients
+        freeze_unused(encoder)
+
+    def load(self, ids: np.ndarray, role: Role) -> Features:
+        # A pass without rows would leave this rank without gradients, and the others waiting for them.
+        rows: list[int] = ids.tolist() or [0]
+        by_length = sorted(range(len(rows)), key=lambda place: len(self.texts[rows[place]]))
+        order = torch.empty(len(rows), dtype=torch.long)
+        order[torch.tensor(by_length)] = torch.arange(len(rows))
+        chunks: list[Mapping[str, Any]] = [
+            preprocess(self.encoder, [self.texts[rows[place]] for place in by_length[at : at + self.chunk]], role)
+            for at in range(0, len(rows), self.chunk)
+        ]
+        return Features(chunks, order[: len(ids)])
+
+    def vectors(self, ids: np.ndarray, role: Role) -> np.ndarray:
+        training = self.encoder.training
+        encoded = encode(self.encoder, [self.texts[row] for row in ids], role, dtype=self.dtype, batch_size=self.chunk)
+        self.encoder.train(training)
+        return encoded
+
+
+def freeze_unused(encoder: IsotropicGaussianEncoder) -> None:
+    """Freeze what neither a query's nor a passage's embedding depends on, such as BERT's pooler under mean pooling.
+
+    It gets no gradient; DDP would wait for one, and weight decay would shrink it.
+    """
+    training = encoder.training
+    encoder.eval()
+    parameters = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
+    embedded = sum(
+        (embed_probe(encoder, role).sum() for role in get_args(Role)), torch.zeros((), device=encoder.device)
+    )
+    for parameter, gradient in zip(
+        parameters, torch.autograd.grad(embedded, parameters, allow_unused=True), strict=True
+    ):
+        parameter.requires_grad_(gradient is not None)
+    encoder.train(training)
