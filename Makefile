@@ -1,4 +1,5 @@
-# Every target makes .venv, installs what is missing or changed, and puts it on PATH: dvc calls `python` and `torchrun` from there.
+# Every target but help and clean makes .venv, installs what is missing or changed, and puts it on PATH: dvc calls `python` and `torchrun`
+# from there.
 PYTHON ?= python3
 # Which build of torch to install: empty takes pip's choice (from PyPI on Linux the CUDA build, 3 GB of downloads), `cpu` or
 # another name of PyTorch's own index (cu126, rocm6.4, ...) takes that one.
@@ -14,12 +15,16 @@ export TOKENIZERS_PARALLELISM ?= false
 # What is imported is compiled once, by the first stage that does; compiling all that is installed takes a minute.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: repro test test-all lint coverage check-lock clean
+.PHONY: repro help test test-all lint coverage check-lock clean
 
 repro: $(INSTALLED)  ## bring every stale stage up to date and print the comparison
 	python -m ragcun.params
 	dvc repro
 	@cat metrics/comparison.md
+
+help:  ## list the targets
+	@echo 'Usage: make [TARGET] [TORCH=cpu] [PYTHON=python3.12]; without a target: repro'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 test: $(INSTALLED)  ## the tests, without those marked slow
 	pytest -m "not slow" $(PARALLEL)
@@ -27,12 +32,12 @@ test: $(INSTALLED)  ## the tests, without those marked slow
 test-all: $(INSTALLED)  ## every test
 	pytest $(PARALLEL)
 
-lint: $(INSTALLED)
+lint: $(INSTALLED)  ## check format, lint and types: ruff and mypy
 	ruff format --check .
 	ruff check .
 	mypy
 
-coverage: $(INSTALLED)
+coverage: $(INSTALLED)  ## the tests, without those marked slow, and what they leave untested
 	pytest -m "not slow" $(PARALLEL) --cov --cov-report=term-missing
 
 check-lock: $(INSTALLED)  ## fail where dvc.lock is not the lock of this tree
