@@ -205,7 +205,7 @@ def test_dry_prints_every_stage_after_those_it_reads_and_the_estimates(
 
 
 def test_the_docs_show_the_estimates_as_printed(dry: str) -> None:
-    assert dry[dry.index("ESTIMATES") :] in (ROOT / "docs/paper.md").read_text(encoding="utf-8")
+    assert dry[dry.index("ESTIMATES") :] in (ROOT / "docs/scale.md").read_text(encoding="utf-8")
 
 
 def test_dry_shows_of_the_later_experiments_what_differs(dry: str) -> None:
