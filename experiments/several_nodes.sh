@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # One training over several machines. Run on every node, in one project folder that all of them see, with RAGCUN_CACHE on a
-# file system that all of them see, after `dvc repro` of what the training reads (docs/paper.md says how).
+# file system that all of them see, after `dvc repro` of what the training reads (docs/scale.md says how).
 #
 #   static:   NNODES=2 NODE_RANK=0 HEAD=node0:29500 bash experiments/several_nodes.sh finetune full_finetune --init models/base --freeze-base false
 #             (NODE_RANK=1 on the second node, and so on)
