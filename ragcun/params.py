@@ -255,7 +255,8 @@ class Finetune(_Section):
 
     @model_validator(mode="after")
     def _smart_hybrids_base_is_frozen(self) -> Self:
-        idle = self.smart_hybrid.model_fields_set - {"projection_learning_rate"}
+        changed = self.smart_hybrid.model_dump(exclude_defaults=True)
+        idle = changed.keys() - {"projection_learning_rate"}
         if idle:
             raise ValueError(f"smart_hybrid never trains its base: remove {', '.join(sorted(idle))} there")
         return self

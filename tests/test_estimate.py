@@ -186,7 +186,7 @@ def test_ms_marco_and_wikipedia_follow_the_params() -> None:
 
 def test_what_sizes_takes_from_the_package_is_what_stands_there() -> None:
     assert pytest.approx((pretraining._SHORTEST_CROP + pretraining._LONGEST_CROP) / 2) == sizes.CROP
-    assert pretraining._DEV_SHARE == sizes.PRETRAINING_DEV
+    assert 1 / pretraining._DEV_EVERY == sizes.PRETRAINING_DEV
 
 
 def test_the_rates_in_git_are_of_two_cpu_cores_and_have_the_bases() -> None:

@@ -63,6 +63,7 @@ def least(minimum: int, *, or_none: bool = False) -> tuple[list[Any], list[Any]]
 
 # What must be set beside a field to have it at its bound, or to leave it alone to be refused, by its name.
 BESIDE: dict[tuple[type[BaseModel], str], dict[str, Any]] = {
+    (Data, "queries_are_documents"): {"local": {"mine": "x"}},
     (Training, "max_pairs"): {"batch_size": 2},
     (Live, "max_pairs"): {"batch_size": 2},
     (Live, "batch_size"): {"max_pairs": None},
@@ -144,6 +145,7 @@ TABLE: dict[type[BaseModel], dict[str, tuple[list[Any], list[Any]]]] = {
             [{}, dict.fromkeys(NAMES, "x"), {"a": "~/x y"}],
             [None, {"a": ""}, {"a": "  "}, {"a": True}, {"a": "s3://host/a"}, *({name: "x"} for name in NO_NAMES)],
         ),
+        "queries_are_documents": ([[], ["mine"]], [None, "mine", ["other"], *([name] for name in NO_NAMES)]),
         "validation": ([None, *NAMES], NO_NAMES),
     },
     MsMarco: {

@@ -314,7 +314,8 @@ def test_columns_that_are_not_used_are_not_read(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", watch)
     pairs(write(tmp_path / "a.parquet", [{"embedding": [0.5] * 9, **row} for row in ROWS]))
-    assert asked == [["query", "positive", "negatives", "split"]]
+    assert asked
+    assert all(columns == ["query", "positive", "negatives", "split"] for columns in asked)
 
 
 def test_a_parquet_that_is_cut_or_none_is_an_error(tmp_path: Path) -> None:
