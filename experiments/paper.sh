@@ -53,6 +53,7 @@ settings=(
     # Where the base trains: all pairs, as often as the others see them, and texts as long as evaluation reads them.
     finetune.live.max_pairs=null
     finetune.live.epochs=3
+    finetune.live.dtype=bfloat16
     finetune.live.max_length=null
     # It has no store: the batch's negatives and one hard one for each query, so the batch is large; caching lets it fit any GPU, for a third more work.
     finetune.live.batch_size=1024

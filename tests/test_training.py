@@ -298,3 +298,16 @@ def test_a_run_on_two_processes_is_the_run_on_one(tiny_base: Path, tmp_path: Pat
         found = shared.pop("losses")
         invariant("mean losses of a whole frozen run, 2 processes", max(map(relative, losses, found)), 1e-4)
         invariant("weights of a whole frozen run, 2 processes", difference(alone, shared, nought=1e-3), 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "capability", "told"),
+    [("bfloat16", "AVX2", True), ("bfloat16", "AVX512", False), ("float32", "AVX2", False)],
+)
+def test_bfloat16_that_a_processor_lacks_is_told(
+    dtype: Any, capability: str, told: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    training.warn_where_slow(dtype)
+    assert ("dtype: float32" in caplog.text) == told

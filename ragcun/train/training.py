@@ -1,13 +1,15 @@
 """One training run: model, loss, batches and selection, put together and run by the Trainer."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from transformers import TrainerCallback
 
 from ragcun.data.pairs import PreparedPairs
-from ragcun.params import Similarity, Training
+from ragcun.params import Dtype, Similarity, Training
 from ragcun.train.batches import BatchCollator, GlobalBatches
 from ragcun.train.learning_rates import Pace, parameter_groups
 from ragcun.train.loss import RetrievalLoss
@@ -15,6 +17,11 @@ from ragcun.train.selection import BestCheckpoint, QueriesEvaluator
 from ragcun.train.trainee import Trainee
 from ragcun.train.trainer import Trainer, TrainingResult, training_arguments
 from ragcun.train.validation import Validation
+
+logger = logging.getLogger(__name__)
+
+# What torch calls processors that have no arithmetic in bfloat16.
+_WITHOUT_BFLOAT16 = ("DEFAULT", "NO AVX", "AVX2")
 
 
 def train(
@@ -44,6 +51,7 @@ def train(
         RagcunError: the batch is larger than the data, the loss is not finite, or what decides the best is not measured.
         SystemExit: the process was told to end; a checkpoint was written first.
     """
+    warn_where_slow(settings.dtype)
     loss = RetrievalLoss(
         trainee.model,
         similarity=similarity,
@@ -69,6 +77,16 @@ def train(
         callbacks=list(trackers),
     )
     return trainer.run()
+
+
+def warn_where_slow(dtype: Dtype) -> None:
+    """Warn where this machine only emulates the dtype."""
+    emulated = torch.backends.cpu.get_cpu_capability() in _WITHOUT_BFLOAT16
+    if dtype == "bfloat16" and emulated and not torch.cuda.is_available():
+        logger.warning(
+            "this processor has no bfloat16 arithmetic, and torch emulates it: a step may take many times as long as in "
+            "float32. Set dtype: float32 in params.yaml for this run"
+        )
 
 
 def plan_batches(pairs: PreparedPairs, settings: Training, seed: int) -> GlobalBatches:
