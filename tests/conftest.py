@@ -19,9 +19,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Order the tests, and leave out what needs a CUDA device where there is none: no skip is then a gap."""
-    # Two files run the pipeline, the first of them makes the project for both: it first and the other last keeps two
-    # workers busy to the end.
-    order = {"test_pipeline.py": -1, "test_experiment_runs.py": 1}
+    # Two files run the pipeline, the first of them makes the project for both: it first and the other last, and the long
+    # chain on the servers at the beginning too, keep two workers busy to the end.
+    order = {"test_pipeline.py": -2, "test_sources_chain.py": -1, "test_experiment_runs.py": 1}
     items.sort(key=lambda item: order.get(item.path.name, 0))
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if marked and not _has_cuda():
