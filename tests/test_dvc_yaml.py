@@ -30,7 +30,7 @@ def test_deps_are_the_transitive_imports(stage: str) -> None:
     """By file, or by room where the stage imports all of it: no stage runs again for what it does not use."""
     imports = transitive_imports(Path("stages", f"{stage}.py"), ROOT) - NOT_DEPS
     expected = {module for module in imports if not module.endswith("__init__.py")}
-    named = [dep for dep in STAGES[stage]["deps"] if dep.startswith(("ragcun", "stages"))]
+    named = code_deps(stage)
     assert len(named) == len(set(named))
     modules = [module for dep in named for module in modules_of(dep)]
     assert sorted(modules) == sorted(expected)
@@ -42,6 +42,22 @@ def modules_of(dep: str) -> list[str]:
         return [dep]
     paths = (path.relative_to(ROOT).as_posix() for path in (ROOT / dep).rglob("*.py"))
     return [path for path in paths if not path.endswith("__init__.py")]
+
+
+def test_what_contributors_are_told_that_a_change_runs_again_is_what_the_deps_say() -> None:
+    """Each row names modules, or a room for those of its modules that have no row of their own."""
+    rows = re.findall(r"^\| (`ragcun/.*) \| (.*) \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    told = {path: stages for paths, stages in rows for path in re.findall(r"`(ragcun/[^`]+)`", paths)}
+    modules = [path.relative_to(ROOT).as_posix() for path in ROOT.glob("ragcun/**/*.py")]
+    for module in set(modules) - NOT_DEPS:
+        if not module.endswith("__init__.py"):
+            stages = told.get(module) or told["/".join(module.split("/")[:2])]
+            expected = [stage for stage in STAGES if any(module in modules_of(dep) for dep in code_deps(stage))]
+            assert expected == (list(STAGES) if stages == "every stage" else re.findall(r"`(\w+)`", stages)), module
+
+
+def code_deps(stage: str) -> list[str]:
+    return [dep for dep in STAGES[stage]["deps"] if dep.startswith(("ragcun", "stages"))]
 
 
 @pytest.mark.parametrize("stage", STAGES)
