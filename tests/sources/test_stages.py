@@ -10,7 +10,7 @@ import yaml
 from ragcun.core.errors import RagcunError
 from ragcun.data.benchmark import Benchmark, read_benchmark, write_benchmark
 from ragcun.data.pairs import read_pairs
-from ragcun.sources import pypi, registry
+from ragcun.sources import pypi, registry, vital
 from ragcun.sources.records import Pair, Passage
 from ragcun.sources.source_report import SourceReport
 from stages import download, download_benchmark, prepare_pairs
@@ -159,7 +159,7 @@ def test_a_bad_benchmark_leaves_nothing(project: Path, monkeypatch: pytest.Monke
 def test_malformed_json_in_a_wheel_leaves_no_benchmark(
     project: Path, make_wheel: MakeWheel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry.vital, "WHEEL", make_wheel("bad", {registry.vital.MEMBER: b"{"}))
+    monkeypatch.setattr(vital, "WHEEL", make_wheel("bad", {vital.MEMBER: b"{"}))
     with pytest.raises(RagcunError, match=r"in the wheel bad==1\.0 is malformed JSON"):
         run(monkeypatch, download_benchmark, "vital-descriptions")
     assert written(project) <= {"data/benchmarks"}

@@ -97,27 +97,3 @@ def test_reading_holds_a_part_of_the_file(tmp_path: Path, monkeypatch: pytest.Mo
         held = max(held, pa.total_allocated_bytes() - before)
     assert size > 10**7
     assert 0 < held < size / 3
-
-
-def test_the_normal_form_ignores_white_space_and_how_unicode_is_composed() -> None:
-    composed, decomposed = "Café au\u00a0lait", "  Cafe\u0301\tau\n lait "
-    assert records.normal_form(composed) == records.normal_form(decomposed) == "Café au lait"
-    assert records.normal_form("Tea") != records.normal_form("tea")
-
-
-def test_queries_that_ask_the_same_differ_in_case_alone() -> None:
-    assert records.query_key(" WHERE  is\nRome? ") == records.query_key("where is rome?")
-    # Case folding can leave a letter and its accent apart.
-    assert records.query_key("ǰ") == records.query_key("J\u030c")
-
-
-@pytest.mark.parametrize(
-    ("title", "text", "keys"),
-    [
-        ("Rome", "Capital  of\nItaly", ("Rome Capital of Italy", "Capital of Italy")),
-        ("", " Capital of Italy", ("Capital of Italy",)),
-        ("Rome", " ", ("Rome",)),
-    ],
-)
-def test_a_document_is_known_with_its_title_and_without(title: str, text: str, keys: tuple[str, ...]) -> None:
-    assert records.document_keys(title, text) == keys
