@@ -19,6 +19,4 @@ if [[ $NNODES == *:* ]]; then
 else
     rendezvous=(--node-rank="${NODE_RANK:?this node, from 0}" --master-addr="${HEAD%:*}" --master-port="${HEAD##*:}")
 fi
-python -m ragcun.params
-# Told to end, the processes have two minutes to end their step and save it.
-exec torchrun --nnodes="$NNODES" --nproc-per-node="${NPROC:-gpu}" --shutdown-timeout=120 "${rendezvous[@]}" -m "stages.$stage" "${@:2}"
+exec python -m stages.launch --nnodes="$NNODES" --nproc-per-node="${NPROC:-gpu}" "${rendezvous[@]}" -m "stages.$stage" "${@:2}"

@@ -16,7 +16,7 @@ from ragcun.report.figures import draw
 from ragcun.report.leakage import leakage, read_seen_texts
 from ragcun.report.leftovers import set_leftovers_aside
 from ragcun.train.validation import read_validation_benchmark
-from stages import run_stage
+from stages.launch import run_stage
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ragcun.params import load_params
 from ragcun.train.initial import write_control
-from stages import run_stage
+from stages.launch import run_stage
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from ragcun.params import load_params
 from ragcun.sources.records import write_pairs, write_passages
 from ragcun.sources.registry import fetch_benchmark, model_source, pair_source, passage_source
 from ragcun.sources.source_report import SourceReport
-from stages import run_stage
+from stages.launch import run_stage
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ragcun.params import load_params
 from ragcun.sources.registry import fetch_benchmark
-from stages import run_stage
+from stages.launch import run_stage
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """models/base and data/benchmarks/NAME → data/embeddings/NAME: the base's vectors of a benchmark.
 
-Usage: torchrun -m stages.embed_benchmark NAME
+Usage: python -m stages.launch --nproc-per-node=1 -m stages.embed_benchmark NAME
 """
 
 import sys
@@ -11,7 +11,7 @@ from ragcun.data.benchmark import read_parts
 from ragcun.encode.base import load_base
 from ragcun.encode.embeddings import TextEncoder, Texts, write_embeddings
 from ragcun.params import load_params
-from stages import run_stage
+from stages.launch import run_stage
 
 
 def main() -> None:

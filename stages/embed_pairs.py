@@ -1,6 +1,6 @@
 """models/base and the texts of data/pairs/TASK → data/embeddings/pairs/TASK: the store.
 
-Usage: torchrun -m stages.embed_pairs {finetune|pretrain}
+Usage: python -m stages.launch --nproc-per-node=1 -m stages.embed_pairs {finetune|pretrain}
 """
 
 import sys
@@ -11,7 +11,7 @@ from ragcun.data.pairs import read_texts
 from ragcun.encode.base import load_base
 from ragcun.encode.embeddings import TextEncoder, Texts, write_embeddings
 from ragcun.params import load_params
-from stages import run_stage
+from stages.launch import run_stage
 
 
 def main() -> None:

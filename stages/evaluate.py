@@ -1,6 +1,6 @@
 """models/MODEL on data/benchmarks/BENCHMARK → metrics/MODEL/BENCHMARK.json, data/runs/MODEL/BENCHMARK.
 
-Usage: torchrun -m stages.evaluate MODEL BENCHMARK
+Usage: python -m stages.launch --nproc-per-node=1 -m stages.evaluate MODEL BENCHMARK
 """
 
 import sys
@@ -11,7 +11,7 @@ from ragcun.data.benchmark import read_parts
 from ragcun.evaluate.dense import evaluate_dense
 from ragcun.evaluate.results import join_parts, write_evaluation
 from ragcun.params import load_params
-from stages import run_stage
+from stages.launch import run_stage
 
 
 def main() -> None:

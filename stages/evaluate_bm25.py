@@ -10,7 +10,7 @@ from ragcun.data.benchmark import read_parts
 from ragcun.evaluate.lexical import evaluate_bm25
 from ragcun.evaluate.results import join_parts, write_evaluation
 from ragcun.params import load_params
-from stages import run_stage
+from stages.launch import run_stage
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """An initial model, data/pairs and the store → models/STRATEGY, metrics/curves/STRATEGY.tsv.
 
-Usage: torchrun -m stages.finetune STRATEGY --init models/base --freeze-base true
+Usage: python -m stages.launch --nproc-per-node=1 -m stages.finetune STRATEGY --init models/base --freeze-base true
 """
 
 import argparse
@@ -9,7 +9,7 @@ from pathlib import Path
 from ragcun import distributed
 from ragcun.params import load_params
 from ragcun.train.runs import execute, finetune_run
-from stages import run_stage
+from stages.launch import run_stage
 
 
 def main() -> None:

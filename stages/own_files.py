@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ragcun.params import load_params
 from ragcun.sources.user_files.links import link_benchmark, link_file, link_model, own_model, own_path
-from stages import run_stage
+from stages.launch import run_stage
 
 
 def main() -> None:

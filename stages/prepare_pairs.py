@@ -8,7 +8,7 @@ from ragcun.data.pairs import write_pairs
 from ragcun.params import load_params
 from ragcun.prepare.finetuning import prepare
 from ragcun.sources.records import read_pairs, read_passages
-from stages import run_stage
+from stages.launch import run_stage
 
 logger = logging.getLogger(__name__)
 

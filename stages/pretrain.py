@@ -1,6 +1,6 @@
 """models/base, the unlabelled pairs of data/pairs and the store → models/pretrain, metrics/curves/pretrain.tsv.
 
-Usage: torchrun -m stages.pretrain
+Usage: python -m stages.launch --nproc-per-node=1 -m stages.pretrain
 """
 
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 from ragcun import distributed
 from ragcun.params import load_params
 from ragcun.train.runs import execute, pretrain_run
-from stages import run_stage
+from stages.launch import run_stage
 
 
 def main() -> None:

@@ -1,14 +1,13 @@
 """dvc.yaml: what each stage says it depends on is what its script imports and reads."""
 
 import re
-import shlex
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 import yaml
-from torch.distributed.run import get_args_parser
 
+from stages.launch import SHUTDOWN_TIMEOUT
 from tests.imports import direct_imports, transitive_imports
 
 ROOT = Path(__file__).parents[1]
@@ -17,12 +16,12 @@ STAGES = {
     for name, definition in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
 }
 # Their values are tracked as params; the others hold no code that a stage's result could depend on.
-NOT_DEPS = {"ragcun/params.py", "ragcun/param_forms.py", "ragcun/__init__.py", "stages/__init__.py"}
+NOT_DEPS = {"ragcun/params.py", "ragcun/param_forms.py", "ragcun/__init__.py", "stages/launch.py"}
 
 
-def commands(stage: str) -> list[str]:
-    command = STAGES[stage]["cmd"]
-    return [command] if isinstance(command, str) else command
+def command(stage: str) -> str:
+    text: str = STAGES[stage]["cmd"]
+    return text
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -62,42 +61,36 @@ def code_deps(stage: str) -> list[str]:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_command_runs_the_stages_own_script(stage: str) -> None:
-    assert f"-m stages.{stage}" in commands(stage)[-1]
+    assert f"-m stages.{stage}" in command(stage)
 
 
 def test_every_script_is_a_stage() -> None:
-    scripts = {path.stem for path in (ROOT / "stages").glob("*.py")} - {"__init__"}
+    scripts = {path.stem for path in (ROOT / "stages").glob("*.py")} - {"__init__", "launch"}
     assert scripts == STAGES.keys()
 
 
 @pytest.mark.parametrize("stage", ["embed_pairs", "embed_benchmark", "pretrain", "finetune", "evaluate"])
-def test_what_trains_or_encodes_runs_under_torchrun_after_a_check_of_the_params(stage: str) -> None:
-    check, run = commands(stage)
-    assert check == "python -m ragcun.params"
-    assert run.startswith("torchrun --standalone --nproc-per-node=${ddp.nproc_per_node} ")
-    assert shlex.split(run)[shlex.split(run).index("-m") + 1] == f"stages.{stage}"
+def test_what_trains_or_encodes_is_launched_on_as_many_processes_as_params_say(stage: str) -> None:
+    start = f"python -m stages.launch --nproc-per-node=${{ddp.nproc_per_node}} -m stages.{stage}"
+    assert command(stage) == start or command(stage).startswith(f"{start} ")
 
 
-def test_a_training_that_is_told_to_end_has_the_time_to_save() -> None:
-    """torchrun kills its processes 30 s after SIGTERM unless told; and SLURM kills torchrun at the time limit."""
-    script = (ROOT / "experiments/several_nodes.sh").read_text()
-    (by_hand,) = [line for line in script.splitlines() if line.startswith("exec torchrun")]
-    lines = [commands("pretrain")[-1], commands("finetune")[-1], by_hand.removeprefix("exec ")]
-    for line in lines:
-        launcher, *arguments = shlex.split(re.sub(r"\$\{ddp.nproc_per_node\}", "1", line))
-        assert launcher == "torchrun"
-        grace = get_args_parser().parse_args(arguments).shutdown_timeout
-        assert grace == 120
+def test_slurm_leaves_a_training_the_time_to_save() -> None:
+    """SLURM kills torchrun at the time limit, torchrun its processes after their time."""
     batch = (ROOT / "experiments/slurm.sbatch").read_text()
     (before,) = re.findall(r"^#SBATCH --signal=TERM@(\d+)$", batch, re.MULTILINE)
-    assert int(before) > grace
+    assert int(before) > SHUTDOWN_TIMEOUT
     # Whatever stands between SLURM and torchrun would have to hand the signal on.
     assert re.findall(r"^exec srun .*bash -c '.*exec bash experiments/several_nodes.sh", batch, re.MULTILINE)
+    script = (ROOT / "experiments/several_nodes.sh").read_text()
+    assert next(line for line in script.splitlines() if "stages.launch" in line).startswith(
+        "exec python -m stages.launch"
+    )
 
 
 def test_training_never_depends_on_a_benchmark() -> None:
     for stage in ("prepare_pairs", "prepare_pretraining", "embed_pairs", "pretrain", "finetune", "control"):
-        words = [*map(str, STAGES[stage]["deps"]), *map(str, STAGES[stage].get("params", [])), *commands(stage)]
+        words = [*map(str, STAGES[stage]["deps"]), *map(str, STAGES[stage].get("params", [])), command(stage)]
         assert not [word for word in words if "benchmark" in word.removeprefix("ragcun/data/benchmark.py")]
 
 

@@ -37,7 +37,7 @@ from ragcun.encode.embeddings import (
 )
 from ragcun.encode.vector_cache import RowCache
 from ragcun.model.encoder import IsotropicGaussianEncoder, set_random_map
-from stages import run_stage
+from stages.launch import run_stage
 from tests.processes import run_in_processes
 from tests.tiny import HIDDEN, WORDS, save_tiny_base, save_tiny_router
 

@@ -198,7 +198,7 @@ def test_dry_prints_every_stage_after_those_it_reads_and_the_estimates(
     assert len(edges) > 100
     assert all(shown.index(before) < shown.index(after) for before, after in edges)
     assert "paper-seed-42 runs all 74 stages" in dry
-    assert "torchrun --standalone --nproc-per-node=2 --shutdown-timeout=120 -m stages.finetune smart_hybrid" in dry
+    assert "python -m stages.launch --nproc-per-node=2 -m stages.finetune smart_hybrid" in dry
     assert "ESTIMATES" in dry
     assert "| finetune@full_finetune |" in dry
     assert "Time of all: " in dry

@@ -14,7 +14,7 @@ FULL = Path("/dev/full")
 
 def run_stage(body: str, *, before: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     script = (
-        f"from stages import run_stage\nfrom ragcun.core.errors import RagcunError\n{before}\n"
+        f"from stages.launch import run_stage\nfrom ragcun.core.errors import RagcunError\n{before}\n"
         f"def main():\n    {body}\nrun_stage(main)"
     )
     return subprocess.run(

@@ -71,10 +71,10 @@ class TrainingFolder:
         return Running(process, log)
 
     def train(self, *command: str, processes: int = 1, **environment: str) -> "Running":
-        """Run a training stage under torchrun to its end."""
+        """Run a training stage to its end."""
         stage, *arguments = command or FULL
-        torchrun = ("torchrun", "--standalone", f"--nproc-per-node={processes}", "-m", f"stages.{stage}")
-        running = self.begin(*torchrun, *arguments, **environment)
+        launch = ("python", "-m", "stages.launch", f"--nproc-per-node={processes}", "-m", f"stages.{stage}")
+        running = self.begin(*launch, *arguments, **environment)
         running.wait()
         return running
 
