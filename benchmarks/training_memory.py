@@ -36,10 +36,9 @@ def steps(batch_size: int, cached: bool, dtype: str) -> dict[str, float]:
     from ragcun.data.pairs import read_pairs
     from ragcun.model.encoder import IsotropicGaussianEncoder
     from ragcun.params import load_params
-    from ragcun.train.batches import BatchCollator
+    from ragcun.train.batches import BatchCollator, plan_batches
     from ragcun.train.loss import RetrievalLoss
     from ragcun.train.trainee import LiveTrainee
-    from ragcun.train.training import plan_batches
 
     live = load_params().finetune.live
     settings = (

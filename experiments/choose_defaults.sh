@@ -15,8 +15,8 @@ smart_hybrid() {
     queue smart gamma-.3 whitening=0.3 -- $stages
     queue smart gamma-.4 whitening=0.4 -- $stages
     queue smart gamma-.5 whitening=0.5 -- $stages
-    queue smart lr-1e-3 finetune.smart_hybrid.projection_learning_rate=1e-3 -- $stages
-    queue smart lr-4e-3 finetune.smart_hybrid.projection_learning_rate=4e-3 -- $stages
+    queue smart lr-1e-3 finetune.strategies.smart_hybrid.projection_learning_rate=1e-3 -- $stages
+    queue smart lr-4e-3 finetune.strategies.smart_hybrid.projection_learning_rate=4e-3 -- $stages
     queue smart temperature-.03 finetune.shared.temperature=0.03 -- $stages
     queue smart temperature-.07 finetune.shared.temperature=0.07 -- $stages
     queue smart store-negatives-1024 finetune.shared.store_negatives=1024 -- $stages
@@ -38,13 +38,13 @@ pretrain_finetune() {
     queue pretrained isotropy-10 pretrain.isotropy_weight=10 -- $stages
     queue pretrained lr-2e-4 pretrain.projection_learning_rate=2e-4 -- $stages
     queue pretrained lr-1e-3 pretrain.projection_learning_rate=1e-3 -- $stages
-    queue pretrained finetune-lr-1e-3 finetune.pretrain_finetune.projection_learning_rate=1e-3 -- $stages
+    queue pretrained finetune-lr-1e-3 finetune.strategies.pretrain_finetune.projection_learning_rate=1e-3 -- $stages
 }
 
 # A base that trains: rates, and what the few texts of a run on 2 cores are spent on.
 full_finetune() {
-    queue full base-lr-6e-5 finetune.full_finetune.base_learning_rate=6e-5 -- $stages
-    queue full hard-negatives-1-of-half-the-pairs-base-lr-6e-5 finetune.live.negatives=1 finetune.live.max_pairs=1280 finetune.full_finetune.base_learning_rate=6e-5 -- $stages
+    queue full base-lr-6e-5 finetune.strategies.full_finetune.base_learning_rate=6e-5 -- $stages
+    queue full hard-negatives-1-of-half-the-pairs-base-lr-6e-5 finetune.live.negatives=1 finetune.live.max_pairs=1280 finetune.strategies.full_finetune.base_learning_rate=6e-5 -- $stages
     queue full pairs-3840 finetune.live.max_pairs=3840 -- $stages
 }
 

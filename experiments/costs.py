@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from experiments.sizes import PRETRAINING_DEV, Group, Sizes, characters, texts
 from ragcun.params import Params, Training
 
-MODELS = ("base", "pretrain", "smart_hybrid", "full_finetune", "pretrain_finetune", "untrained", "random_projection")
+DVC_FILE = Path(__file__).parents[1] / "dvc.yaml"
 # Bytes of a line of a TREC run, of a weight with its gradient and Adam's moments, and of a vector's element.
 RUN_LINE, TRAINED_WEIGHT, ELEMENT = 60, 16, 4
 
@@ -48,10 +50,16 @@ class Estimate:
         self.base = rates["bases"][name]
         self.dim: int = self.base["dimension"]
         self.output_dim: int = params.output_dim or self.dim
+        strategies = yaml.safe_load(DVC_FILE.read_text(encoding="utf-8"))["stages"]["finetune"]["foreach"]
+        # Of each strategy, whether its base is frozen.
+        self.strategies = {
+            name: params.freeze_base if own["freeze_base"] == "${freeze_base}" else own["freeze_base"]
+            for name, own in strategies.items()
+        }
 
     def costs(self) -> dict[str, Cost]:
         """By stage."""
-        benchmarks = self.sizes.benchmarks
+        benchmarks, models = self.sizes.benchmarks, self.params.evaluate.models
         links = [f"own_files@{key}" for key in ("base_model", "passages", "pairs", "validation")]
         links += [f"own_benchmark@{name}" for name in benchmarks]
         return {
@@ -61,10 +69,10 @@ class Estimate:
             **{f"embed_pairs@{task}": self._embed(groups) for task, groups in self.sizes.texts.items()},
             **{f"embed_benchmark@{name}": self._embed((it.documents, it.queries)) for name, it in benchmarks.items()},
             **self._trainings(),
-            **{f"control@{name}": self._control() for name in ("untrained", "random_projection")},
+            **{f"control@{name}": self._control() for name in self.params.evaluate.controls},
             **{f"evaluate_bm25@{name}": self._bm25(name) for name in benchmarks},
-            **{f"evaluate@{model}-{name}": self._evaluate(model, name) for model in MODELS for name in benchmarks},
-            "compare": Cost(len(MODELS) * len(benchmarks), "runs", "not estimated", 0, 1e6),
+            **{f"evaluate@{model}-{name}": self._evaluate(model, name) for model in models for name in benchmarks},
+            "compare": Cost(len(models) * len(benchmarks), "runs", "not estimated", 0, 1e6),
         }
 
     def _downloads(self) -> dict[str, Cost]:
@@ -129,9 +137,7 @@ class Estimate:
         live = self._train_all(finetune.training(live=True))
         return {
             "pretrain": self._train_head(self.params.pretrain, "pretrain", self.sizes.pretraining_pairs - dev, dev),
-            "finetune@smart_hybrid": frozen,
-            "finetune@full_finetune": live,
-            "finetune@pretrain_finetune": frozen if self.params.freeze_base else live,
+            **{f"finetune@{name}": frozen if still else live for name, still in self.strategies.items()},
         }
 
     def _train_head(self, settings: Training, task: str, pairs: int, dev_queries: int) -> Cost:
@@ -193,7 +199,7 @@ class Estimate:
     def _evaluate(self, model: str, name: str) -> Cost:
         it, rates = self.sizes.benchmarks[name], self.rates["search"]
         documents, queries = it.documents.count, it.queries.count
-        trained = model == "full_finetune" or (model == "pretrain_finetune" and not self.params.freeze_base)
+        trained = not self.strategies.get(model, True)
         # Each process searches its share of the queries.
         seconds = self._search(-(-queries // self.processes), documents, self.params.evaluate.top_k)
         seconds += documents / rates["isotropy_rows_a_second"] + rates["hubness_seconds"]

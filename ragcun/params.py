@@ -220,7 +220,7 @@ class Live(_Section):
 
 
 class Strategy(_Section):
-    """What is a strategy's own."""
+    """The learning rates of one strategy. Those of the base, and what says how it trains, are for a base that trains."""
 
     projection_learning_rate: Annotated[float, Field(gt=0)]
     base_learning_rate: Annotated[float, Field(gt=0)] | None = None
@@ -230,20 +230,26 @@ class Strategy(_Section):
     unfreeze_after: Annotated[float, Field(ge=0, lt=1)] = 0.0
     freeze_layers: Annotated[int, Field(ge=0)] = 0
 
+    @model_validator(mode="after")
+    def _nothing_is_idle(self) -> Self:
+        idle = self.model_dump(exclude_defaults=True).keys() - {"projection_learning_rate"}
+        if self.base_learning_rate is None and idle:
+            raise ValueError(
+                f"without base_learning_rate the base never trains: set it, or remove {', '.join(sorted(idle))}"
+            )
+        return self
+
 
 class Finetune(_Section):
     shared: Training
     live: Live
-    smart_hybrid: Strategy
-    full_finetune: Strategy
-    pretrain_finetune: Strategy
+    strategies: Annotated[dict[Name, Strategy], Field(min_length=1)]
 
     def strategy(self, name: str) -> Strategy:
-        """The settings of the strategy `name`."""
-        if name not in type(self).model_fields or name in ("shared", "live"):
-            raise RagcunError(f"params.yaml has no settings finetune.{name}: add them, or name another strategy")
-        found: Strategy = getattr(self, name)
-        return found
+        """The settings of the strategy `name`. Raises RagcunError where there are none."""
+        if name not in self.strategies:
+            raise RagcunError(f"params.yaml has no finetune.strategies.{name}: add it, or name another strategy")
+        return self.strategies[name]
 
     def training(self, *, live: bool) -> Training:
         """The run of a strategy: `shared`, with what `live` changes where the base trains."""
@@ -253,27 +259,24 @@ class Finetune(_Section):
         # The store holds the base's vectors: it has no negatives for a base that moves.
         return self.shared.model_copy(update={**own, "store_negatives": 0})
 
-    @model_validator(mode="after")
-    def _smart_hybrids_base_is_frozen(self) -> Self:
-        changed = self.smart_hybrid.model_dump(exclude_defaults=True)
-        idle = changed.keys() - {"projection_learning_rate"}
-        if idle:
-            raise ValueError(f"smart_hybrid never trains its base: remove {', '.join(sorted(idle))} there")
-        return self
-
-    @model_validator(mode="after")
-    def _a_base_that_trains_has_a_rate(self) -> Self:
-        for name in ("full_finetune", "pretrain_finetune"):
-            if self.strategy(name).base_learning_rate is None:
-                raise ValueError(f"{name}.base_learning_rate is missing: a base that trains needs its own")
-        return self
-
 
 class Evaluate(_Section):
+    models: list[Name]
+    controls: list[Name]
     # At the deepest cut-off of ragcun.measure.ranking, or measures would be of fewer documents than their names say.
     top_k: Annotated[int, Field(ge=1000)]
     run_depth: Annotated[int, Field(ge=1)]
     permutations: Annotated[int, Field(ge=100)]
+
+    @model_validator(mode="after")
+    def _every_row_is_one_model(self) -> Self:
+        twice = {name for name in self.models if self.models.count(name) > 1}
+        missing = {*self.controls, "base"} - set(self.models)
+        if twice or missing:
+            raise ValueError(
+                f"models must name each model once, base and all of controls among them: {', '.join(sorted(twice | missing))}"
+            )
+        return self
 
 
 class Tracking(_Section):

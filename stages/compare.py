@@ -1,11 +1,8 @@
 """Every model's metrics and runs → metrics/comparison.{csv,md,tex,png}.
 
 Results of benchmarks and models that are no longer named are moved to data/set_aside first.
-
-Usage: python -m stages.compare MODEL... [--controls MODEL...]
 """
 
-import argparse
 from pathlib import Path
 
 from ragcun.core.files import atomic_file
@@ -20,22 +17,20 @@ from stages.launch import run_stage
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("models", nargs="+")
-    parser.add_argument("--controls", nargs="*", default=[])
-    arguments = parser.parse_args()
     params = load_params()
-    set_leftovers_aside([*arguments.models, *arguments.controls], params.data.benchmarks)
+    controls = params.evaluate.controls
+    models = ["bm25", *(model for model in params.evaluate.models if model not in controls)]
+    set_leftovers_aside([*models, *controls], params.data.benchmarks)
     seen = read_seen_texts(Path("data/pairs/finetune"), read_validation_benchmark(Path("data/validation")))
     comparison = compare(
-        arguments.models,
+        models,
         params.data.benchmarks,
         metrics=Path("metrics"),
         runs=Path("data/runs"),
         leakage={name: leakage(read_parts(Path("data/benchmarks", name)), seen) for name in params.data.benchmarks},
         permutations=params.evaluate.permutations,
         seed=params.seed,
-        controls=arguments.controls,
+        controls=controls,
     )
     views = {"csv": comparison.to_csv(), "md": comparison.to_markdown(), "tex": comparison.to_latex()}
     for suffix, text in views.items():

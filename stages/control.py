@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from ragcun.params import load_params
-from ragcun.train.initial import write_control
+from ragcun.train.initial import Inputs, write_control
 from stages.launch import run_stage
 
 
@@ -16,14 +16,8 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("kind", choices=["base", "random"])
     arguments = parser.parse_args()
-    write_control(
-        load_params(),
-        arguments.kind,
-        init=Path("models/base"),
-        pairs_folder=Path("data/pairs"),
-        store_folder=Path("data/embeddings/pairs"),
-        model_folder=Path("models", arguments.name),
-    )
+    model_folder = Path("models", arguments.name)
+    write_control(load_params(), arguments.kind, Path("models/base"), Inputs(), model_folder)
 
 
 if __name__ == "__main__":

@@ -8,26 +8,31 @@ from pathlib import Path
 
 from ragcun import distributed
 from ragcun.params import load_params
-from ragcun.train.runs import execute, finetune_run
+from ragcun.train.initial import Inputs, initial_model
+from ragcun.train.recipe import finetune_recipe
+from ragcun.train.run import publish, train
 from stages.launch import run_stage
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("strategy")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("strategy", help="one of finetune.strategies in params.yaml")
     parser.add_argument("--init", type=Path, required=True)
     parser.add_argument("--freeze-base", choices=["true", "false"], required=True)
     arguments = parser.parse_args()
-    params = load_params()
+    strategy, frozen = arguments.strategy, arguments.freeze_base == "true"
+
+    params, inputs = load_params(), Inputs()
     with distributed.process_group(params.ddp.timeout):
-        execute(
-            finetune_run(params, arguments.strategy, arguments.init, freeze_base=arguments.freeze_base == "true"),
-            params,
-            pairs_folder=Path("data/pairs"),
-            store_folder=Path("data/embeddings/pairs"),
-            validation_folder=Path("data/validation"),
-            model_folder=Path("models", arguments.strategy),
-            curve_file=Path("metrics/curves", f"{arguments.strategy}.tsv"),
+        recipe = finetune_recipe(params, strategy, arguments.init, freeze_base=frozen)
+        encoder = initial_model(params, recipe.init, inputs, freeze_base=frozen, freeze_layers=recipe.freeze_layers)
+        trained = train(recipe, encoder, params, inputs)
+        publish(
+            trained,
+            recipe,
+            encoder,
+            model_folder=Path("models", strategy),
+            curve_file=Path("metrics/curves", f"{strategy}.tsv"),
         )
 
 

@@ -7,19 +7,22 @@ from pathlib import Path
 
 from ragcun import distributed
 from ragcun.params import load_params
-from ragcun.train.runs import execute, pretrain_run
+from ragcun.train.initial import Inputs, initial_model
+from ragcun.train.recipe import pretrain_recipe
+from ragcun.train.run import publish, train
 from stages.launch import run_stage
 
 
 def main() -> None:
-    params = load_params()
+    params, inputs = load_params(), Inputs()
     with distributed.process_group(params.ddp.timeout):
-        execute(
-            pretrain_run(params, Path("models/base")),
-            params,
-            pairs_folder=Path("data/pairs"),
-            store_folder=Path("data/embeddings/pairs"),
-            validation_folder=Path("data/validation"),
+        recipe = pretrain_recipe(params, Path("models/base"))
+        encoder = initial_model(params, recipe.init, inputs)
+        trained = train(recipe, encoder, params, inputs)
+        publish(
+            trained,
+            recipe,
+            encoder,
             model_folder=Path("models/pretrain"),
             curve_file=Path("metrics/curves/pretrain.tsv"),
         )

@@ -1,6 +1,7 @@
 """What a live training run of eight small steps needs: 30 texts of one to seven words and what asks for each."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pandas as pd
 from ragcun.data.pairs import PreparedPairs
 from ragcun.params import Training
 from ragcun.train.learning_rates import Pace
+from ragcun.train.recipe import Recipe
 from tests.tiny import WORDS
 
 PASSAGES = [" ".join(WORDS[row : row + 1 + row % 7]) for row in range(30)]
@@ -38,6 +40,13 @@ def pairs() -> PreparedPairs:
 
 def paces(**peaks: float) -> dict[str, Pace]:
     return {name: Pace(peak, SETTINGS.schedule, SETTINGS.warmup_ratio) for name, peak in peaks.items()}
+
+
+def recipe(settings: Training, paces: dict[str, Pace], layer_decay: float = 1.0) -> Recipe:
+    """A recipe for `fit`, which reads these of it alone."""
+    return Recipe(
+        "small", Path(), "finetune", settings, paces, freeze_base="base" not in paces, layer_decay=layer_decay
+    )
 
 
 def scores_that_rise() -> Callable[[object], dict[str, float]]:

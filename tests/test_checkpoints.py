@@ -15,12 +15,12 @@ import torch
 from ragcun.model.encoder import IsotropicGaussianEncoder
 from ragcun.train.learning_rates import Pace
 from ragcun.train.resume import is_whole, latest_whole, seal
+from ragcun.train.run import fit
 from ragcun.train.selection import QueriesEvaluator
 from ragcun.train.trainee import LiveTrainee
 from ragcun.train.trainer import Trainer, TrainingResult
-from ragcun.train.training import train
 from tests.processes import run_in_processes
-from tests.small_run import SETTINGS, TEXTS, pairs
+from tests.small_run import SETTINGS, TEXTS, pairs, recipe
 
 pytestmark = pytest.mark.engine
 STEPS = 8
@@ -66,12 +66,14 @@ def run(
     """A live run with dropout: its weights and what it says."""
     torch.manual_seed(0)
     encoder = IsotropicGaussianEncoder(output_dim=16, base_model=str(base), freeze_base=False, device="cpu")
-    result = train(
+    result = fit(
         LiveTrainee(encoder, TEXTS, chunk=4, dtype="float32"),
         pairs(),
+        recipe(
+            SETTINGS.model_copy(update={"evaluations": evaluations, "patience": patience}),
+            {"base": Pace(1e-3, "linear", 0.25), "projection": Pace(1e-2, "cosine", 0.25)},
+        ),
         similarity="cosine",
-        settings=SETTINGS.model_copy(update={"evaluations": evaluations, "patience": patience}),
-        paces={"base": Pace(1e-3, "linear", 0.25), "projection": Pace(1e-2, "cosine", 0.25)},
         seed=3,
         work=work,
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from ragcun.data.benchmark import write_benchmark
 from tests.project import DENSE, Project, consequences, ran
@@ -28,12 +29,25 @@ def test_a_comment_before_training_trains_nothing(fresh: Project) -> None:
 
 def test_an_experiment_changes_its_strategy_and_the_diff_shows_it(fresh: Project) -> None:
     before = {model: fresh.metric(model) for model in DENSE}
-    output = fresh.run("dvc", "exp", "run", "-S", "finetune.smart_hybrid.projection_learning_rate=2e-1")
+    output = fresh.run("dvc", "exp", "run", "-S", "finetune.strategies.smart_hybrid.projection_learning_rate=2e-1")
     assert ran(output) == consequences("smart_hybrid")
     assert {model for model in DENSE if fresh.metric(model) != before[model]} == {"smart_hybrid"}
     diff = fresh.run("dvc", "metrics", "diff", "--md")
     changed = {line.split("|")[1].strip() for line in diff.splitlines() if line.startswith("| metrics")}
     assert changed == {"metrics/smart_hybrid/tiny.json"}
+
+
+def test_a_strategy_is_a_line_of_dvc_yaml_and_a_section_of_params(fresh: Project) -> None:
+    line = "      mine: {init: models/pretrain, freeze_base: false, section: finetune.live}\n"
+    fresh.edit("dvc.yaml", lambda text: text.replace("      smart_hybrid: {init", line + "      smart_hybrid: {init"))
+    rates = {"projection_learning_rate": 1e-2, "base_learning_rate": 1e-4}
+    models = yaml.safe_load((fresh.folder / "params.yaml").read_text())["evaluate"]["models"]
+    fresh.params(finetune__strategies__mine=rates, evaluate__models=["mine", *models])
+    assert ran(fresh.run("dvc", "repro")) == consequences("mine")
+    table = pd.read_csv(fresh.folder / "metrics/comparison.csv")
+    assert set(table["model"]) == {"bm25", "mine", *DENSE}
+    curve = pd.read_csv(fresh.folder / "metrics/curves/mine.tsv", sep="\t")
+    assert curve["learning_rate_base"].max() > 0
 
 
 def test_the_freezing_switch_reruns_one_strategy_and_in_a_copy_too(fresh: Project) -> None:
@@ -49,7 +63,7 @@ def test_the_freezing_switch_reruns_one_strategy_and_in_a_copy_too(fresh: Projec
 
 @pytest.mark.slow
 def test_a_rate_of_the_base_reruns_its_strategy(fresh: Project) -> None:
-    output = fresh.run("dvc", "exp", "run", "-S", "finetune.full_finetune.base_learning_rate=1e-6")
+    output = fresh.run("dvc", "exp", "run", "-S", "finetune.strategies.full_finetune.base_learning_rate=1e-6")
     assert ran(output) == consequences("full_finetune")
 
 

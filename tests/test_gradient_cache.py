@@ -10,10 +10,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ragcun import distributed
 from ragcun.model.encoder import IsotropicGaussianEncoder
-from ragcun.train.batches import BatchCollator
+from ragcun.train.batches import BatchCollator, plan_batches
 from ragcun.train.loss import RetrievalLoss
 from ragcun.train.trainee import LiveTrainee
-from ragcun.train.training import plan_batches
 from tests.invariants import Invariant, difference
 from tests.processes import run_in_processes
 from tests.small_run import SETTINGS, TEXTS, pairs

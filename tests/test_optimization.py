@@ -13,10 +13,10 @@ from transformers import get_scheduler
 
 from ragcun.model.encoder import IsotropicGaussianEncoder, transformer_layers
 from ragcun.train.learning_rates import Pace, parameter_groups
+from ragcun.train.run import fit
 from ragcun.train.trainee import LiveTrainee
 from ragcun.train.trainer import Trainer, TrainingResult
-from ragcun.train.training import train
-from tests.small_run import SETTINGS, TEXTS, pairs, scores_that_rise
+from tests.small_run import SETTINGS, TEXTS, pairs, recipe, scores_that_rise
 
 pytestmark = pytest.mark.engine
 
@@ -62,13 +62,15 @@ def test_layers_decay_from_the_top_and_no_parameter_is_left_out(tiny_base: Path)
 
 
 def run(trainee: LiveTrainee, work: Path, base: Pace, layer_decay: float = 1.0) -> TrainingResult:
-    return train(
+    return fit(
         trainee,
         pairs(),
+        recipe(
+            SETTINGS.model_copy(update={"evaluations": 8}),
+            {"base": base, "projection": Pace(1e-2, "linear", 0.25)},
+            layer_decay,
+        ),
         similarity="cosine",
-        settings=SETTINGS.model_copy(update={"evaluations": 8}),
-        paces={"base": base, "projection": Pace(1e-2, "linear", 0.25)},
-        layer_decay=layer_decay,
         seed=3,
         work=work,
     )

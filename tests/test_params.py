@@ -41,7 +41,7 @@ def test_the_projects_own_params_are_right() -> None:
 
 
 def test_a_number_that_arrives_as_text_is_converted(tmp_path: Path) -> None:
-    path = written(tmp_path, finetune__smart_hybrid__projection_learning_rate="1e-06")
+    path = written(tmp_path, finetune__strategies__smart_hybrid__projection_learning_rate="1e-06")
     # The premise: YAML itself reads this notation as a string.
     assert yaml.safe_load("x: 1e-06")["x"] == "1e-06"
     assert load_params(path).finetune.strategy("smart_hybrid").projection_learning_rate == 1e-6
@@ -71,7 +71,8 @@ def test_a_number_that_arrives_as_text_is_converted(tmp_path: Path) -> None:
         ({"data__benchmarks": ["pairs"]}, ["pairs", "rename"]),
         ({"evaluate__top_k": 999}, ["evaluate.top_k", "999"]),
         ({"finetune__live__negatives": 99}, ["finetune.live.negatives", "data.mined_negatives"]),
-        ({"finetune__full_finetune__base_learning_rate": None}, ["full_finetune.base_learning_rate"]),
+        ({"finetune__strategies": {}}, ["finetune.strategies"]),
+        ({"finetune__strategies__mine": {}}, ["finetune.strategies.mine.projection_learning_rate"]),
         ({"seed": -1}, ["seed", "-1"]),
     ],
 )
@@ -106,7 +107,7 @@ def test_a_file_that_is_no_mapping_is_an_error(tmp_path: Path, text: str, words:
 def test_an_unknown_strategy_is_an_error() -> None:
     finetune = load_params(PROJECT).finetune
     for name in ("shared", "dreams"):
-        with pytest.raises(RagcunError, match=f"finetune.{name}"):
+        with pytest.raises(RagcunError, match=f"finetune.strategies.{name}"):
             finetune.strategy(name)
 
 

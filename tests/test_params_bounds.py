@@ -5,7 +5,7 @@ missing from it is a test, too.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -196,7 +196,13 @@ TABLE: dict[type[BaseModel], dict[str, tuple[list[Any], list[Any]]]] = {
         "unfreeze_after": SHARE,
         "freeze_layers": least(0),
     },
-    Evaluate: {"top_k": least(1000), "run_depth": least(1), "permutations": least(100)},
+    Evaluate: {
+        "models": ([["base", "untrained", "random_projection", "mine"]], [None, "base", ["../base"]]),
+        "controls": ([[], ["untrained"]], [None, "untrained", ["../untrained"]]),
+        "top_k": least(1000),
+        "run_depth": least(1),
+        "permutations": least(100),
+    },
     Tracking: {
         "report_to": ([[], ["tensorboard", "wandb", "mlflow", "dvclive"]], [None, "wandb", ["paper"]]),
     },
@@ -216,13 +222,13 @@ def sections(
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from sections(field.annotation, (*at, name))
+        elif Strategy in get_args(field.annotation):
+            yield from sections(Strategy, (*at, name, "full_finetune"))
 
 
 def cases(which: int) -> Iterator[Any]:
     for section, at in sections():
         for name, values in TABLE[section].items():
-            if at[-1:] == ("smart_hybrid",) and name != "projection_learning_rate":
-                continue
             yield pytest.param(section, at, name, values[which], id=".".join((*at, name)))
 
 
@@ -234,7 +240,7 @@ def test_a_value_at_its_bound_is_accepted(
     for value in values:
         found: Any = checked(**beside, **{"__".join((*at, name)): value})
         for key in (*at, name):
-            found = getattr(found, key)
+            found = found[key] if isinstance(found, dict) else getattr(found, key)
         # What arrives as text is a number, and the other way round.
         assert found == value or str(found) == str(value)
 
@@ -254,7 +260,7 @@ def test_a_value_beyond_its_bound_is_refused_by_its_name(
 
 def test_every_setting_is_in_the_table() -> None:
     for section, at in sections():
-        inner = {name for _, (*above, name) in ((s, a) for s, a in sections() if a) if tuple(above) == at}
+        inner = {below[len(at)] for _, below in sections() if len(below) > len(at) and below[: len(at)] == at}
         assert TABLE[section].keys() == section.model_fields.keys() - inner, section
 
 
@@ -302,16 +308,14 @@ def test_every_setting_is_in_the_table() -> None:
         ),
         *(
             (
-                {f"finetune__{strategy}__base_learning_rate": 1e-9},
-                {f"finetune__{strategy}__base_learning_rate": None},
-                [f"{strategy}.base_learning_rate is missing"],
+                {f"finetune__strategies__full_finetune__{key}": value},
+                {
+                    f"finetune__strategies__full_finetune__{key}": value,
+                    "finetune__strategies__full_finetune__base_learning_rate": None,
+                },
+                ["full_finetune", "without base_learning_rate the base never trains", key],
             )
-            for strategy in ("full_finetune", "pretrain_finetune")
-        ),
-        *(
-            ({}, {f"finetune__smart_hybrid__{key}": value}, ["finetune", "smart_hybrid never trains its base", key])
             for key, value in [
-                ("base_learning_rate", 1e-5),
                 ("base_schedule", "linear"),
                 ("base_warmup_ratio", 0.1),
                 ("layer_decay", 0.9),
@@ -319,6 +323,13 @@ def test_every_setting_is_in_the_table() -> None:
                 ("freeze_layers", 1),
             ]
         ),
+        ({}, {"evaluate__controls": ["other"]}, ["evaluate", "all of controls", "other"]),
+        (
+            {"evaluate__models": ["base", "untrained", "random_projection"]},
+            {"evaluate__models": ["untrained", "random_projection"]},
+            ["evaluate", "base"],
+        ),
+        ({}, {"evaluate__models": ["base", "untrained", "random_projection", "untrained"]}, ["once", "untrained"]),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(

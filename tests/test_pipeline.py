@@ -80,9 +80,9 @@ def test_nothing_that_the_pairs_test_asks_for_is_in_the_pairs(project: Project) 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"finetune__smart_hybrid__projection_learning_rate": 0.5}, {"finetune@smart_hybrid"}),
-        ({"finetune__full_finetune__base_learning_rate": 0.5}, {"finetune@full_finetune"}),
-        ({"finetune__pretrain_finetune__projection_learning_rate": 0.5}, {"finetune@pretrain_finetune"}),
+        ({"finetune__strategies__smart_hybrid__projection_learning_rate": 0.5}, {"finetune@smart_hybrid"}),
+        ({"finetune__strategies__full_finetune__base_learning_rate": 0.5}, {"finetune@full_finetune"}),
+        ({"finetune__strategies__pretrain_finetune__projection_learning_rate": 0.5}, {"finetune@pretrain_finetune"}),
         ({"finetune__live__epochs": 2}, {"finetune@full_finetune", "finetune@pretrain_finetune"}),
         ({"finetune__shared__temperature": 0.5}, TRAININGS),
         ({"pretrain__temperature": 0.5}, {"pretrain"}),

@@ -15,12 +15,12 @@ from ragcun.encode.embeddings import encode
 from ragcun.model.encoder import IsotropicGaussianEncoder
 from ragcun.train.learning_rates import parameter_groups
 from ragcun.train.loss import RetrievalLoss
+from ragcun.train.run import fit
 from ragcun.train.trainee import FrozenTrainee, LiveTrainee, Trainee
 from ragcun.train.trainer import Trainer, TrainingResult
-from ragcun.train.training import train
 from tests.invariants import Invariant, deciding, difference, relative
 from tests.processes import run_in_processes
-from tests.small_run import SETTINGS, TEXTS, paces, pairs, scores_that_rise
+from tests.small_run import SETTINGS, TEXTS, paces, pairs, recipe, scores_that_rise
 from tests.tiny import HIDDEN, save_tiny_base, save_tiny_router, tiny_transformer
 
 
@@ -38,9 +38,7 @@ def run(
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "compute_loss", noting)
-        result = train(
-            trainee, pairs(), similarity="cosine", settings=SETTINGS, paces=paces(**rates), seed=3, work=work
-        )
+        result = fit(trainee, pairs(), recipe(SETTINGS, paces(**rates)), similarity="cosine", seed=3, work=work)
     return result, losses
 
 
@@ -185,7 +183,7 @@ def trained_live(base: str, work: str) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         # The untrained model would be returned otherwise.
         patch.setattr("ragcun.train.selection.mean_scores", scores_that_rise())
-        result = train(trainee, pairs(), similarity="cosine", settings=SETTINGS, paces=both, seed=3, work=Path(work))
+        result = fit(trainee, pairs(), recipe(SETTINGS, both), similarity="cosine", seed=3, work=Path(work))
     assert result.best_step == 8
     weights = {name: value.detach() for name, value in encoder.named_parameters()}
     return {**weights, "losses": result.curve["loss"].tolist()[1:]}

@@ -16,14 +16,14 @@ from ragcun.core.errors import RagcunError
 from ragcun.data.pairs import PreparedPairs
 from ragcun.model.encoder import Head, IsotropicGaussianEncoder, set_linear_map, whitening_map
 from ragcun.params import Training
-from ragcun.train import training
-from ragcun.train.batches import BatchCollator, GlobalBatch
+from ragcun.train.batches import BatchCollator, GlobalBatch, plan_batches
 from ragcun.train.learning_rates import Pace
+from ragcun.train.run import fit, warn_where_slow
 from ragcun.train.trainee import FrozenTrainee
 from ragcun.train.trainer import Trainer, TrainingResult
-from ragcun.train.training import train
 from tests.invariants import Invariant, difference, relative
 from tests.processes import run_in_processes
+from tests.small_run import recipe
 
 PASSAGES, DEV, DIM = 60, 20, 32
 SHARED = {
@@ -86,12 +86,11 @@ def run(
     **shared: Any,
 ) -> TrainingResult:
     pairs, store = problem()
-    return train(
+    return fit(
         FrozenTrainee(encoder, store),
         pairs,
+        recipe(Training(**(SHARED | shared)), {"projection": pace(learning_rate)}),
         similarity=encoder.similarity_fn_name,  # type: ignore[arg-type]
-        settings=Training(**(SHARED | shared)),
-        paces={"projection": pace(learning_rate)},
         seed=seed,
         work=work,
         trackers=callbacks,
@@ -207,12 +206,11 @@ def test_a_training_sees_train_passages_hard_negatives_and_masks(
     monkeypatch.setattr(BatchCollator, "__call__", noting)
     settings = Training(**(SHARED | {"batch_size": 61, "epochs": 1, "store_negatives": 1000}))
     trainee = FrozenTrainee(encoder_on(tiny_base), store)
-    train(
+    fit(
         trainee,
         pairs,
+        recipe(settings, {"projection": pace(1e-3)}),
         similarity="cosine",
-        settings=settings,
-        paces={"projection": pace(1e-3)},
         seed=1,
         work=tmp_path / "work",
     )
@@ -222,11 +220,11 @@ def test_a_training_sees_train_passages_hard_negatives_and_masks(
     for query, positive, masked in zip(batch.queries, batch.positives, label["masked"], strict=True):
         expected = {0, 1} - {int(positive)} if query == 80 else set()
         assert set(batch.candidates[masked.numpy()].tolist()) == expected
-    few = training.plan_batches(pairs, settings.model_copy(update={"store_negatives": 0, "batch_size": 8}), 1)[0]
+    few = plan_batches(pairs, settings.model_copy(update={"store_negatives": 0, "batch_size": 8}), 1)[0]
     hard = {(int(positive) + 1) % PASSAGES for positive in few.positives}
     assert hard - set(few.positives.tolist()), "vacuous"
     assert hard <= set(few.candidates.tolist()) | {2}
-    bounded = training.plan_batches(pairs, settings.model_copy(update={"max_pairs": 20, "batch_size": 20}), 1)
+    bounded = plan_batches(pairs, settings.model_copy(update={"max_pairs": 20, "batch_size": 20}), 1)
     assert len(bounded) == 1
 
 
@@ -309,5 +307,5 @@ def test_bfloat16_that_a_processor_lacks_is_told(
 ) -> None:
     monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    training.warn_where_slow(dtype)
+    warn_where_slow(dtype)
     assert ("dtype: float32" in caplog.text) == told

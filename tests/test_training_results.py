@@ -12,11 +12,13 @@ from torch import Tensor
 
 from ragcun.data.pairs import PreparedPairs
 from ragcun.params import Training
+from ragcun.train.batches import plan_batches
 from ragcun.train.loss import RetrievalLoss
+from ragcun.train.run import fit
+from ragcun.train.selection import dev_evaluator, evaluation_pool
 from ragcun.train.trainee import FrozenTrainee
 from ragcun.train.trainer import Trainer
-from ragcun.train.training import dev_evaluator, evaluation_pool, plan_batches, train
-from tests.small_run import SETTINGS, paces
+from tests.small_run import SETTINGS, paces, recipe
 from tests.test_training import encoder_on, parameters, problem, run
 
 
@@ -48,12 +50,11 @@ def test_a_run_whose_every_score_is_nought_returns_what_it_began_with(tiny_base:
     store[pairs.dev["query"]] = -store[pairs.dev["positive"]]
     encoder = encoder_on(tiny_base)
     before = parameters(encoder)
-    result = train(
+    result = fit(
         FrozenTrainee(encoder, store),
         pairs,
+        recipe(SETTINGS.model_copy(update={"batch_size": 16, "epochs": 1, "evaluations": 2}), paces(projection=1e-4)),
         similarity="cosine",
-        settings=SETTINGS.model_copy(update={"batch_size": 16, "epochs": 1, "evaluations": 2}),
-        paces=paces(projection=1e-4),
         seed=1,
         work=tmp_path / "work",
     )
@@ -108,7 +109,7 @@ def test_the_dev_queries_are_judged_by_all_their_answers(tiny_base: Path) -> Non
     both = pd.concat([pairs.dev, more, more], ignore_index=True)
     pairs = dataclasses.replace(pairs, dev=both)
     settings = SETTINGS.model_copy(update={"dev_queries": None, "dev_passages": 2})
-    found = dev_evaluator(FrozenTrainee(encoder_on(tiny_base), store), pairs, "cosine", settings, 1)
+    found = dev_evaluator(FrozenTrainee(encoder_on(tiny_base), store).vectors, pairs, "cosine", settings, 1)
     assert found.queries.tolist() == sorted(pairs.dev["query"].unique())
     assert found.qrels[str(first)] == {str(first - 80): 1, "3": 1}
     assert found.passages.tolist() == sorted({3, *pairs.dev["positive"]})
@@ -139,12 +140,11 @@ def test_the_settings_reach_the_loss_the_batches_and_the_selection(
         metric_for_best="dev_mrr@10",
     )
     pairs, store = problem()
-    train(
+    fit(
         FrozenTrainee(encoder_on(tiny_base), store),
         pairs,
+        recipe(settings, paces(projection=1e-3)),
         similarity="dot",
-        settings=settings,
-        paces=paces(projection=1e-3),
         seed=5,
         work=tmp_path / "work",
     )
@@ -187,6 +187,6 @@ def test_dev_queries_are_ranked_over_dev_passages_that_answer_none(tiny_base: Pa
     pairs, store = problem()
     pairs = dataclasses.replace(pairs, dev=pairs.dev[5:])
     settings = SETTINGS.model_copy(update={"dev_queries": 3, "dev_passages": None})
-    found = dev_evaluator(FrozenTrainee(encoder_on(tiny_base), store), pairs, "cosine", settings, 1)
+    found = dev_evaluator(FrozenTrainee(encoder_on(tiny_base), store).vectors, pairs, "cosine", settings, 1)
     assert len(found.queries) == 3
     assert found.passages.tolist() == list(range(80))

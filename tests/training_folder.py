@@ -35,7 +35,7 @@ class TrainingFolder:
         raw = tiny_params().model_dump(mode="json")
         raw["finetune"]["live"] |= {"evaluations": 4}
         # High, so that eight steps improve the model, and the last one is the best.
-        raw["finetune"]["full_finetune"] |= {"projection_learning_rate": 1e-2, "base_learning_rate": 1e-3}
+        raw["finetune"]["strategies"]["full_finetune"] |= {"projection_learning_rate": 1e-2, "base_learning_rate": 1e-3}
         (folder / "params.yaml").write_text(yaml.safe_dump(raw | top))
 
     @property

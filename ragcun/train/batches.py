@@ -9,7 +9,7 @@ remainder over the others would change every batch of every seed, and over three
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -18,7 +18,8 @@ from torch.utils.data import Dataset
 
 from ragcun import distributed
 from ragcun.core.errors import RagcunError
-from ragcun.params import Role
+from ragcun.data.pairs import PreparedPairs
+from ragcun.params import Role, Training
 
 # Separate streams of random numbers for one seed.
 _ORDER, _STORE, _DIRECTIONS = 0, 1, 2
@@ -97,6 +98,24 @@ class GlobalBatches(Dataset[GlobalBatch]):
         )
 
 
+def plan_batches(pairs: PreparedPairs, settings: Training, seed: int) -> GlobalBatches:
+    """The batches of a run on the training pairs: on all, or on `max_pairs` of them, drawn by the seed."""
+    frame = pairs.train
+    if settings.max_pairs is not None and settings.max_pairs < len(frame):
+        frame = frame.iloc[np.sort(np.random.default_rng(seed).permutation(len(frame))[: settings.max_pairs])]
+    return GlobalBatches(
+        frame["query"].to_numpy(),
+        frame["positive"].to_numpy(),
+        [np.asarray(negatives) for negatives in frame["negatives"]],
+        batch_size=settings.batch_size,
+        epochs=settings.epochs,
+        seed=seed,
+        hard=settings.negatives,
+        store=pairs.train_passage_ids,
+        store_negatives=settings.store_negatives,
+    )
+
+
 @dataclass(frozen=True)
 class Features:
     """Texts ready for the model: its input tensors in one or more chunks, and where each row belongs.
@@ -108,6 +127,27 @@ class Features:
 
     chunks: list[Mapping[str, Any]]
     order: Tensor
+
+
+class Targets(TypedDict):
+    """What the loss needs of a batch besides the embeddings.
+
+    queries, candidates: their numbers in the global batch.
+    query_chunks: how many of this rank's chunks are queries; the others are candidates.
+    query_order, candidate_order: the row of the chunks' embeddings for each of this rank's texts.
+    target: (Q,), each of this rank's queries' own positive among all candidates.
+    masked: (Q, C) booleans: known positives of a query that are not its target.
+    seed: for the random directions.
+    """
+
+    queries: int
+    candidates: int
+    query_chunks: int
+    query_order: Tensor
+    candidate_order: Tensor
+    target: Tensor
+    masked: Tensor
+    seed: int
 
 
 class BatchCollator:
@@ -135,7 +175,7 @@ class BatchCollator:
         queries, positives = batch.queries[mine], batch.positives[mine]
         query = self.load(queries, "query")
         candidate = self.load(batch.candidates[distributed.shard(len(batch.candidates))], "passage")
-        label = {
+        label: Targets = {
             "queries": len(batch.queries),
             "candidates": len(batch.candidates),
             "query_chunks": len(query.chunks),

@@ -1,5 +1,6 @@
 """The model as training starts from it: a base with the projection it brings, or with a new one over the base's vectors."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,20 @@ from ragcun.model.encoder import IsotropicGaussianEncoder, set_linear_map, set_r
 from ragcun.params import Params, ProjectionInit
 from ragcun.train.card import write_model_card
 
+
+@dataclass(frozen=True)
+class Inputs:
+    """The folders that training reads.
+
+    pairs, store: hold a folder a task: its pairs, and the base's vectors of their texts.
+    validation: what `download@validation` wrote.
+    """
+
+    pairs: Path = Path("data/pairs")
+    store: Path = Path("data/embeddings/pairs")
+    validation: Path = Path("data/validation")
+
+
 _DECIDING = {"seed", "output_dim", "similarity", "whitening", "projection_init", "dropout", "embed"}
 
 
@@ -24,43 +39,32 @@ def deciding(params: Params) -> dict[str, Any]:
     return params.model_dump(mode="json", include=_DECIDING)
 
 
-def start(
-    params: Params,
-    init: Path,
-    *,
-    pairs_folder: Path,
-    store_folder: Path,
-    freeze_base: bool = True,
-    freeze_layers: int = 0,
+def initial_model(
+    params: Params, init: Path, inputs: Inputs, *, freeze_base: bool = True, freeze_layers: int = 0
 ) -> IsotropicGaussianEncoder:
     """The model that training from the folder `init` starts with.
 
     A projection that `init` brings goes on; a base without one gets a new one, as `projection_init` says.
 
-    Args:
-        pairs_folder, store_folder: each holds `finetune`: the texts, and the base's vectors of them.
-
     Raises:
-        RagcunError: the vectors are not of this base, or the projection that it brings has another dimension than
+        RagcunError: the store is of another base, or the projection that `init` brings has another dimension than
             `output_dim`.
     """
     encoder = build_encoder(params, init, freeze_base=freeze_base, freeze_layers=freeze_layers)
     if not (init / LAYOUT_FILE).is_file():
-        initialise_projection(encoder, params, training_passages(encoder, params, pairs_folder, store_folder))
+        initialise_projection(encoder, params, training_passages(encoder, params, inputs))
     return encoder
 
 
-def write_control(
-    params: Params, kind: ProjectionInit, *, init: Path, pairs_folder: Path, store_folder: Path, model_folder: Path
-) -> None:
+def write_control(params: Params, kind: ProjectionInit, init: Path, inputs: Inputs, model_folder: Path) -> None:
     """Write a model whose projection begins anew, as `kind` says, and is not trained: what training is held against.
 
     Raises:
-        RagcunError: as `start`.
+        RagcunError: as `initial_model`.
     """
     params = params.model_copy(update={"projection_init": kind})
     encoder = build_encoder(params, init)
-    initialise_projection(encoder, params, training_passages(encoder, params, pairs_folder, store_folder))
+    initialise_projection(encoder, params, training_passages(encoder, params, inputs))
     with atomic_folder(model_folder) as partial:
         encoder.save(str(partial), create_model_card=False)
         write_model_card(partial, encoder, name=model_folder.name, settings={"params": deciding(params)})
@@ -107,13 +111,11 @@ def initialise_projection(encoder: IsotropicGaussianEncoder, params: Params, pas
     set_linear_map(encoder.projection, *whitening_map(passages, params.whitening, output_dim))
 
 
-def training_passages(
-    encoder: IsotropicGaussianEncoder, params: Params, pairs_folder: Path, store_folder: Path
-) -> np.ndarray:
+def training_passages(encoder: IsotropicGaussianEncoder, params: Params, inputs: Inputs) -> np.ndarray:
     """The base's vectors (T, d) of the whole passages that may be trained on."""
-    stored = read_embeddings(store_folder / "finetune")
-    check_store(store_folder / "finetune", stored, encoder, params)
-    return take(stored.arrays["texts"], train_passage_ids(read_texts(pairs_folder / "finetune")))
+    stored = read_embeddings(inputs.store / "finetune")
+    check_store(inputs.store / "finetune", stored, encoder, params)
+    return take(stored.arrays["texts"], train_passage_ids(read_texts(inputs.pairs / "finetune")))
 
 
 def check_store(folder: Path, stored: Embeddings, encoder: IsotropicGaussianEncoder, params: Params) -> None:

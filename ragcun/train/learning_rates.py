@@ -74,6 +74,10 @@ def parameter_groups(trainee: Trainee, paces: Mapping[str, Pace], layer_decay: f
     groups = [_group("projection", projection, paces["projection"])]
     if any(parameter.requires_grad for module in base for parameter in module.parameters()):
         groups = [*_base_groups(trainee, base, paces["base"], layer_decay), *groups]
+    grouped = [id(parameter) for group in groups for parameter in group.parameters]
+    trainable = {id(parameter) for parameter in trainee.model.parameters() if parameter.requires_grad}
+    assert set(grouped) == trainable, "every trainable parameter is in a group"
+    assert len(grouped) == len(trainable), "none is in two"
     return [group for group in groups if group.parameters]
 
 

@@ -13,14 +13,14 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
 from ragcun import distributed
-from ragcun.params import Similarity
+from ragcun.params import Similarity, Training
+from ragcun.train.batches import Targets
 
 # Trapezoid rule of the statistic: 17 knots on [0, 3], doubled because the integrand is even.
 KNOTS = 17
@@ -117,13 +117,23 @@ class RetrievalLoss(nn.Module):
         self.isotropy_weight = isotropy_weight
         self.isotropy_directions = isotropy_directions
 
-    def forward(self, features: list[dict[str, Tensor]], batch: dict[str, Any]) -> dict[str, Tensor]:
+    @classmethod
+    def of(cls, model: SentenceTransformer, similarity: Similarity, settings: Training) -> "RetrievalLoss":
+        """As the params say."""
+        return cls(
+            model,
+            similarity=similarity,
+            temperature=settings.temperature,
+            isotropy_weight=settings.isotropy_weight,
+            isotropy_directions=settings.isotropy_directions,
+        )
+
+    def forward(self, features: list[dict[str, Tensor]], batch: Targets) -> dict[str, Tensor]:
         """The loss's parts on this rank; under DistributedDataParallel their mean over ranks is the global loss.
 
         Args:
             features: chunks of this rank's shard of the queries, then of its shard of the candidates.
-            batch: the rest of what `BatchCollator` makes: how many chunks are queries, the rows' order, `queries` and
-                `candidates` in the global batch, `target` and `masked` of this rank's queries against all candidates.
+            batch: the rest of what `BatchCollator` makes.
 
         Returns:
             `contrastive` and, where λ > 0, `isotropy`, already weighted: λ times SIGReg's excess over its null floor.

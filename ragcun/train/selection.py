@@ -20,10 +20,15 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ragcun import distributed
 from ragcun.core.errors import RagcunError
 from ragcun.core.files import atomic_folder
+from ragcun.data.pairs import PreparedPairs
 from ragcun.measure.isotropy import isotropy_of_shards
 from ragcun.measure.ranking import best_others, mean_scores, score_queries
-from ragcun.params import Role, Similarity
+from ragcun.params import Role, Similarity, Training
 from ragcun.search import exact
+from ragcun.train.validation import Validation
+
+# From text ids and their role to what the model in training gives for them, (n, D) float32.
+Vectors = Callable[[np.ndarray, Role], np.ndarray]
 
 _DEPTH = 10
 _WEIGHTS, _RECORD = "model.safetensors", "best.json"
@@ -46,7 +51,7 @@ class QueriesEvaluator(BaseEvaluator):
     def __init__(
         self,
         name: str,
-        vectors: Callable[[np.ndarray, Role], np.ndarray],
+        vectors: Vectors,
         relevance: Mapping[int, Mapping[int, int]],
         passages: np.ndarray,
         similarity: Similarity,
@@ -87,6 +92,39 @@ class QueriesEvaluator(BaseEvaluator):
             return exact.Hits([[] for _ in queries], [np.empty(0, dtype=np.float32) for _ in queries])
         names = [str(row) for row in ids]
         return exact.search(queries, passages, names, self._depth, self.similarity, device=distributed.device())
+
+
+def dev_evaluator(
+    vectors: Vectors, pairs: PreparedPairs, similarity: Similarity, settings: Training, seed: int
+) -> QueriesEvaluator:
+    """The pairs' dev queries over all passages; or, where the settings bound them, over a part of both."""
+    relevance = {
+        int(query): dict.fromkeys(pairs.known_positives[int(query)], 1) for query in pairs.dev["query"].unique()
+    }
+    kept, pool = evaluation_pool(relevance, pairs.passage_ids, settings, seed)
+    return QueriesEvaluator("dev", vectors, kept, pool, similarity)
+
+
+def validation_evaluator(
+    vectors: Vectors, validation: Validation, similarity: Similarity, settings: Training, seed: int
+) -> QueriesEvaluator:
+    """The validation queries over its corpus, bounded like the pairs' own."""
+    relevance, pool = evaluation_pool(validation.relevance, validation.passage_ids, settings, seed)
+    return QueriesEvaluator("validation", vectors, relevance, pool, similarity, own=validation.own)
+
+
+def evaluation_pool(
+    relevance: Mapping[int, Mapping[int, int]], passages: np.ndarray, settings: Training, seed: int
+) -> tuple[dict[int, Mapping[int, int]], np.ndarray]:
+    """Queries and candidates of an evaluation: all, or a part drawn by the seed, with every judged passage of its queries."""
+    random = np.random.default_rng(seed)
+    queries = np.sort(random.permutation(list(relevance))[: settings.dev_queries])
+    kept = {int(query): relevance[int(query)] for query in queries}
+    answers = np.unique([passage for judged in kept.values() for passage in judged])
+    others = random.permutation(np.setdiff1d(passages, answers))
+    if settings.dev_passages is not None:
+        others = others[: max(0, settings.dev_passages - len(answers))]
+    return kept, np.sort(np.concatenate([answers, others]))
 
 
 class BestCheckpoint(TrainerCallback):

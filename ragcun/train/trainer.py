@@ -13,14 +13,7 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import (
-    PrinterCallback,
-    ProgressCallback,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
+from transformers import PrinterCallback, ProgressCallback, TrainerState
 from transformers import Trainer as TransformersTrainer
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
@@ -32,6 +25,7 @@ from ragcun.params import Training
 from ragcun.train.batches import GlobalBatches
 from ragcun.train.learning_rates import Group, learning_rates, optimizer_groups, scheduler_of
 from ragcun.train.loss import LossMeans
+from ragcun.train.progress import LogLastStep, Progress
 from ragcun.train.resume import SaveOnTermination, latest_whole, seal
 from ragcun.train.selection import BestCheckpoint
 
@@ -87,35 +81,6 @@ def training_arguments(
         report_to="none",
         disable_tqdm=not distributed.is_main(),
     )
-
-
-class Progress(ProgressCallback):
-    """A bar over the steps, and a short line for each logged step."""
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        if state.is_world_process_zero and self.training_bar is not None and logs:
-            figures = " ".join(
-                f"{name.removeprefix('eval_')} {value:.4g}" for name, value in logs.items() if name != "epoch"
-            )
-            self.training_bar.write(f"step {state.global_step}/{state.max_steps}: {figures}")
-
-
-class LogLastStep(TrainerCallback):
-    """Logs the last step, which is evaluated too, where the steps between logs do not divide the run."""
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> TrainerControl:
-        if state.global_step >= state.max_steps:
-            control.should_log = True
-        return control
 
 
 class Trainer(SentenceTransformerTrainer):

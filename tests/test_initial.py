@@ -12,7 +12,7 @@ from ragcun.core.errors import RagcunError
 from ragcun.model.encoder import IsotropicGaussianEncoder, whitening_map
 from ragcun.params import Params
 from ragcun.train import initial as module
-from ragcun.train.initial import initialise_projection, start, write_control
+from ragcun.train.initial import Inputs, initial_model, initialise_projection, write_control
 from tests.inputs import DEV, tiny_params, write_inputs
 from tests.tiny import MAX_LENGTH, WORDS, save_tiny_base
 
@@ -22,8 +22,12 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
     return write_inputs(tmp_path_factory.mktemp("inputs"), tiny_base)
 
 
+def folders(inputs: Path) -> Inputs:
+    return Inputs(inputs / "pairs", inputs / "store", inputs / "validation")
+
+
 def begin(params: Params, init: Path, inputs: Path) -> IsotropicGaussianEncoder:
-    return start(params, init, pairs_folder=inputs / "pairs", store_folder=inputs / "store")
+    return initial_model(params, init, folders(inputs))
 
 
 def test_without_whitening_it_ranks_as_the_base(tiny_base: Path, inputs: Path) -> None:
@@ -83,10 +87,9 @@ def test_the_controls_are_the_start_itself_and_a_random_projection(
         write_control(
             params,
             kind,  # type: ignore[arg-type]
-            init=tiny_base,
-            pairs_folder=inputs / "pairs",
-            store_folder=inputs / "store",
-            model_folder=tmp_path / kind,
+            tiny_base,
+            folders(inputs),
+            tmp_path / kind,
         )
     whitened, random = (
         SentenceTransformer(str(tmp_path / kind), device="cpu").encode(WORDS) for kind in ("base", "random")
@@ -101,16 +104,14 @@ def test_the_controls_are_the_start_itself_and_a_random_projection(
 def test_a_projection_that_the_base_brings_goes_on_as_it_is(
     kind: str, tiny_base: Path, inputs: Path, tmp_path: Path
 ) -> None:
-    folders = {"pairs_folder": inputs / "pairs", "store_folder": inputs / "store"}
-    write_control(tiny_params(seed=7), "random", init=tiny_base, **folders, model_folder=tmp_path / "first")
+    write_control(tiny_params(seed=7), "random", tiny_base, folders(inputs), tmp_path / "first")
     begun = begin(tiny_params(projection_init=kind), tmp_path / "first", inputs)
     brought = IsotropicGaussianEncoder(str(tmp_path / "first"), device="cpu").state_dict()
     assert all(torch.equal(value, brought[name]) for name, value in begun.state_dict().items())
 
 
 def test_a_control_of_a_warm_start_begins_anew(tiny_base: Path, inputs: Path, tmp_path: Path) -> None:
-    folders = {"pairs_folder": inputs / "pairs", "store_folder": inputs / "store"}
-    write_control(tiny_params(), "random", init=tiny_base, **folders, model_folder=tmp_path / "first")
-    write_control(tiny_params(), "base", init=tmp_path / "first", **folders, model_folder=tmp_path / "second")
+    write_control(tiny_params(), "random", tiny_base, folders(inputs), tmp_path / "first")
+    write_control(tiny_params(), "base", tmp_path / "first", folders(inputs), tmp_path / "second")
     model = SentenceTransformer(str(tmp_path / "second"), device="cpu")
     assert np.allclose(model.encode(WORDS), begin(tiny_params(), tiny_base, inputs).encode(WORDS), atol=1e-6)

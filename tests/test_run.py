@@ -20,9 +20,10 @@ from ragcun.measure.ranking import mean_scores, score_queries
 from ragcun.model import encoder as model
 from ragcun.model.encoder import IsotropicGaussianEncoder
 from ragcun.params import Params
-from ragcun.train import runs
-from ragcun.train.initial import build_encoder
-from ragcun.train.runs import execute, finetune_run, pretrain_run, work_folder
+from ragcun.train import run as module
+from ragcun.train.initial import Inputs, build_encoder, initial_model
+from ragcun.train.recipe import Recipe, finetune_recipe, pretrain_recipe
+from ragcun.train.run import publish, train, work_folder
 from ragcun.train.validation import validation_of
 from tests.inputs import tiny_params, write_inputs
 from tests.tiny import MAX_LENGTH, WORDS, tiny_benchmark
@@ -36,15 +37,17 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
 def run(
     settings: Params, init: Path, inputs: Path, out: Path, strategy: str = "smart_hybrid", freeze_base: bool = True
 ) -> Path:
-    execute(
-        finetune_run(settings, strategy, init, freeze_base=freeze_base),
-        settings,
-        pairs_folder=inputs / "pairs",
-        store_folder=inputs / "store",
-        validation_folder=inputs / "validation",
-        model_folder=out / "model",
-        curve_file=out / "curve.tsv",
+    return follow(finetune_recipe(settings, strategy, init, freeze_base=freeze_base), settings, inputs, out)
+
+
+def follow(recipe: Recipe, params: Params, inputs: Path, out: Path) -> Path:
+    """As the stages do."""
+    folders = Inputs(inputs / "pairs", inputs / "store", inputs / "validation")
+    encoder = initial_model(
+        params, recipe.init, folders, freeze_base=recipe.freeze_base, freeze_layers=recipe.freeze_layers
     )
+    trained = train(recipe, encoder, params, folders)
+    publish(trained, recipe, encoder, model_folder=out / "model", curve_file=out / "curve.tsv")
     return out / "model"
 
 
@@ -95,13 +98,13 @@ def test_each_setting_has_its_own_checkpoints(
     tiny_base: Path, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
 ) -> None:
     plain = tiny_params()
-    finetune = plain.finetune
+    finetune, smart = plain.finetune, plain.finetune.strategy("smart_hybrid")
     top = {name: value for name, value in change.items() if name not in ("shared", "strategy")}
     other = {
         "finetune": finetune.model_copy(
             update={
                 "shared": finetune.shared.model_copy(update=change.get("shared", {})),
-                "smart_hybrid": finetune.smart_hybrid.model_copy(update=change.get("strategy", {})),
+                "strategies": {"smart_hybrid": smart.model_copy(update=change.get("strategy", {}))},
             }
         )
     }
@@ -153,7 +156,7 @@ def checkpoints_of(settings: Params, init: Path, inputs: Path, out: Path, monkey
         raise Begun(work)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "train", stop)
+        patch.setattr(module, "fit", stop)
         with pytest.raises(Begun) as begun:
             run(settings, init, inputs, out)
     folder: Path = begun.value.args[0]
@@ -177,7 +180,7 @@ def test_a_warm_start_goes_on_with_the_projection(tiny_base: Path, inputs: Path,
     # Both stages that train begin with these weights: at a rate of nought they end with them, whatever the params say
     # of a new projection.
     still = tiny_params(projection_init="random", whitening=1.0).model_dump(mode="json")
-    still["finetune"]["smart_hybrid"]["projection_learning_rate"] = 1e-30
+    still["finetune"]["strategies"]["smart_hybrid"]["projection_learning_rate"] = 1e-30
     second = run(Params.model_validate(still), first, inputs, tmp_path / "second")
     before, after = (SentenceTransformer(str(folder), device="cpu").state_dict() for folder in (first, second))
     assert before.keys() == after.keys()
@@ -211,7 +214,7 @@ def test_every_setting_of_a_base_that_trains_is_applied(
     """Of eight steps the base waits four, warms up in two of its own and then keeps its rate; its lowest layer is frozen."""
     raw = tiny_params().model_dump(mode="json")
     own = {"base_learning_rate": 1e-3, "base_schedule": "constant", "base_warmup_ratio": 0.5, "unfreeze_after": 0.5}
-    raw["finetune"]["full_finetune"] |= own | {"layer_decay": 0.5, "freeze_layers": 1}
+    raw["finetune"]["strategies"]["full_finetune"] |= own | {"layer_decay": 0.5, "freeze_layers": 1}
     raw["finetune"]["live"] |= {"evaluations": 8, "cache_gradients": True}
     passes: list[object] = []
     plain = model.checkpoint
@@ -273,8 +276,8 @@ def test_a_validation_without_dev_queries_is_refused() -> None:
 
 
 def test_the_base_follows_the_switch(tiny_base: Path) -> None:
-    frozen = finetune_run(tiny_params(), "pretrain_finetune", tiny_base, freeze_base=True)
-    live = finetune_run(tiny_params(), "pretrain_finetune", tiny_base, freeze_base=False)
+    frozen = finetune_recipe(tiny_params(), "pretrain_finetune", tiny_base, freeze_base=True)
+    live = finetune_recipe(tiny_params(), "pretrain_finetune", tiny_base, freeze_base=False)
     assert set(frozen.paces) == {"projection"}
     assert set(live.paces) == {"base", "projection"}
     assert frozen.settings.store_negatives > 0 == live.settings.store_negatives
@@ -283,30 +286,22 @@ def test_the_base_follows_the_switch(tiny_base: Path) -> None:
     )
     assert build_encoder(tiny_params(), tiny_base, freeze_base=live.freeze_base).get_trainable_parameters()["base"]
     with pytest.raises(RagcunError, match=r"smart_hybrid\.base_learning_rate"):
-        finetune_run(tiny_params(), "smart_hybrid", tiny_base, freeze_base=False)
+        finetune_recipe(tiny_params(), "smart_hybrid", tiny_base, freeze_base=False)
 
 
 def test_pretraining_trains_the_projection_on_its_own_pairs(
     tiny_base: Path, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = []
-    plain_train = runs.train
+    plain_fit = module.fit
 
-    def noting(trainee: Any, pairs: Any, **kwargs: Any) -> Any:
-        given.append((trainee, pairs, kwargs["paces"]))
-        return plain_train(trainee, pairs, **kwargs)
+    def noting(trainee: Any, pairs: Any, recipe: Recipe, **kwargs: Any) -> Any:
+        given.append((trainee, pairs, recipe.paces))
+        return plain_fit(trainee, pairs, recipe, **kwargs)
 
-    monkeypatch.setattr(runs, "train", noting)
+    monkeypatch.setattr(module, "fit", noting)
     settings = tiny_params(output_dim=16)
-    execute(
-        pretrain_run(settings, tiny_base),
-        settings,
-        pairs_folder=inputs / "pairs",
-        store_folder=inputs / "store",
-        validation_folder=inputs / "validation",
-        model_folder=tmp_path / "model",
-        curve_file=tmp_path / "curve.tsv",
-    )
+    follow(pretrain_recipe(settings, tiny_base), settings, inputs, tmp_path)
     ((trainee, pairs, paces),) = given
     assert {name: pace.peak for name, pace in paces.items()} == {
         "projection": settings.pretrain.projection_learning_rate
