@@ -14,9 +14,11 @@ from sentence_transformers import SentenceTransformer
 from experiments.timing import in_own_process, peak_memory, rate, seconds_of, size_of, texts_of
 from ragcun import distributed
 from ragcun.encode.base import load_base
-from ragcun.encode.embeddings import TextEncoder
+from ragcun.encode.encoder import TextEncoder
 from ragcun.encode.vector_cache import RowCache
-from ragcun.model.encoder import Head, IsotropicGaussianEncoder, build_projection, mean_and_covariance, set_random_map
+from ragcun.model.encoder import IsotropicGaussianEncoder
+from ragcun.model.projection import Head, build_projection, set_random_map
+from ragcun.model.whitening import mean_and_covariance
 from ragcun.params import Dtype
 from ragcun.sources.registry import model_source
 from ragcun.train.batches import BatchCollator, GlobalBatches
@@ -106,7 +108,7 @@ def head_rates(dim: int) -> dict[str, Any]:
         [batch, store, _step_seconds(FrozenTrainee(encoder, rows), batch, store, "float32")]  # type: ignore[arg-type]
         for batch, store in HEAD_STEPS
     ]
-    project = rate(len(rows), Head.of(encoder).project, rows)  # type: ignore[arg-type]
+    project = rate(len(rows), encoder.head().project, rows)
     covariance = rate(len(rows), mean_and_covariance, rows)
     return {
         "output_dim": OUTPUT_DIM,
@@ -122,7 +124,9 @@ class _Projection:
     def __init__(self, dim: int) -> None:
         self.projection = build_projection(dim, OUTPUT_DIM, 0.0)
         set_random_map(self.projection)
-        self.similarity_fn_name, self.device = "cosine", distributed.device()
+
+    def head(self) -> Head:
+        return Head(modules=self.projection, similarity_fn_name="cosine", device=str(distributed.device()))
 
 
 def _step_seconds(trainee: Trainee, batch: int, store: int, dtype: str) -> float:

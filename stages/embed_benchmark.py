@@ -9,7 +9,8 @@ from pathlib import Path
 from ragcun import distributed
 from ragcun.data.benchmark import read_parts
 from ragcun.encode.base import load_base
-from ragcun.encode.embeddings import TextEncoder, Texts, write_embeddings
+from ragcun.encode.encoder import TextEncoder
+from ragcun.encode.store import Texts, write_embeddings
 from ragcun.params import load_params
 from stages.launch import run_stage
 

@@ -9,7 +9,8 @@ import yaml
 
 from ragcun.data.pairs import PreparedPairs, write_pairs
 from ragcun.encode.base import load_base
-from ragcun.encode.embeddings import TextEncoder, Texts, write_embeddings
+from ragcun.encode.encoder import TextEncoder
+from ragcun.encode.store import Texts, write_embeddings
 from ragcun.params import Params
 from tests.tiny import WORDS
 

@@ -13,8 +13,9 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 
 from ragcun.core.errors import RagcunError
 from ragcun.encode.base import cut_texts_at, load_base, texts_cut_at
-from ragcun.encode.embeddings import describe, encode
-from ragcun.model.encoder import Head, IsotropicGaussianEncoder, set_random_map
+from ragcun.encode.encoder import describe, encode
+from ragcun.model.encoder import IsotropicGaussianEncoder
+from ragcun.model.projection import set_random_map
 from ragcun.sources.local import LocalModel
 from ragcun.train.loss import RetrievalLoss
 from ragcun.train.trainee import LiveTrainee
@@ -39,7 +40,7 @@ def test_a_base_in_half_precision_is_loaded_trained_and_saved_in_fp32(dtype: tor
     for model in (base, encoder):
         assert {value.dtype for value in model.state_dict().values() if value.is_floating_point()} == {torch.float32}
     # Frozen: what the store holds goes through the projection.
-    assert np.isfinite(Head.of(encoder).project(encode(base, TEXTS, "query", dtype="float32", batch_size=4))).all()
+    assert np.isfinite(encoder.head().project(encode(base, TEXTS, "query", dtype="float32", batch_size=4))).all()
     # Live: a step on texts.
     trainee = LiveTrainee(encoder, TEXTS, chunk=4, dtype="float32")
     optimizer = torch.optim.AdamW([p for p in encoder.parameters() if p.requires_grad], lr=1e-6)

@@ -15,13 +15,16 @@ from sentence_transformers import SentenceTransformer
 from ragcun.core.errors import RagcunError
 from ragcun.core.files import write_json
 from ragcun.data.benchmark import Benchmark
-from ragcun.encode.embeddings import TextEncoder, Texts, read_embeddings, write_embeddings
+from ragcun.encode.encoder import TextEncoder
+from ragcun.encode.store import Texts, read_embeddings, write_embeddings
 from ragcun.evaluate.dense import evaluate_dense
 from ragcun.evaluate.lexical import evaluate_bm25
 from ragcun.evaluate.results import HEADLINE, Evaluation, join_parts
 from ragcun.measure.isotropy import hubness, isotropy
 from ragcun.measure.ranking import Run, mean_scores, score_queries
-from ragcun.model.encoder import IsotropicGaussianEncoder, set_linear_map, set_random_map, whitening_map
+from ragcun.model.encoder import IsotropicGaussianEncoder
+from ragcun.model.projection import set_linear_map, set_random_map
+from ragcun.model.whitening import whitening_map
 from ragcun.params import Embed, Similarity
 from tests.processes import run_in_processes
 from tests.tiny import MAX_LENGTH, save_tiny_base, self_query, tiny_benchmark

@@ -21,14 +21,11 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from ragcun import distributed
 from ragcun.core.errors import RagcunError
-from ragcun.encode.embeddings import (
+from ragcun.encode.encoder import TextEncoder, describe, fingerprint
+from ragcun.encode.store import (
     MANIFEST,
-    Role,
-    TextEncoder,
     Texts,
     _reserve,
-    describe,
-    fingerprint,
     read_embeddings,
     scratch_folder,
     shared_array,
@@ -36,7 +33,9 @@ from ragcun.encode.embeddings import (
     write_embeddings,
 )
 from ragcun.encode.vector_cache import RowCache
-from ragcun.model.encoder import IsotropicGaussianEncoder, set_random_map
+from ragcun.model.encoder import IsotropicGaussianEncoder
+from ragcun.model.projection import set_random_map
+from ragcun.params import Role
 from stages.launch import run_stage
 from tests.processes import run_in_processes
 from tests.tiny import HIDDEN, WORDS, save_tiny_base, save_tiny_router

@@ -9,7 +9,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from ragcun.core.errors import RagcunError
-from ragcun.model.encoder import IsotropicGaussianEncoder, whitening_map
+from ragcun.model.encoder import IsotropicGaussianEncoder
+from ragcun.model.whitening import whitening_map
 from ragcun.params import Params
 from ragcun.train import initial as module
 from ragcun.train.initial import Inputs, initial_model, initialise_projection, write_control

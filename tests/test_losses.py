@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ragcun import distributed
-from ragcun.model.encoder import build_projection
+from ragcun.model.projection import build_projection
 from ragcun.train.batches import BatchCollator, Features, GlobalBatches
 from ragcun.train.loss import (
     RetrievalLoss,

@@ -14,15 +14,9 @@ from torch import nn
 
 from ragcun.core.errors import RagcunError
 from ragcun.measure.isotropy import isotropy
-from ragcun.model.encoder import (
-    Head,
-    IsotropicGaussianEncoder,
-    build_projection,
-    mean_and_covariance,
-    set_linear_map,
-    set_random_map,
-    whitening_map,
-)
+from ragcun.model.encoder import IsotropicGaussianEncoder
+from ragcun.model.projection import Head, build_projection, set_linear_map, set_random_map
+from ragcun.model.whitening import mean_and_covariance, whitening_map
 from tests.tiny import HIDDEN, save_tiny_router, tiny_transformer
 
 TEXTS = ["alpha beta", "gamma delta epsilon", "beta", "zeta eta theta alpha"]

@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 from sentence_transformers.sentence_transformer.modules import Pooling
 
-from ragcun.encode.embeddings import encode
+from ragcun.encode.encoder import encode
 from ragcun.model.encoder import IsotropicGaussianEncoder
 from ragcun.train.learning_rates import parameter_groups
 from ragcun.train.loss import RetrievalLoss

@@ -14,7 +14,9 @@ from transformers import TrainerCallback
 
 from ragcun.core.errors import RagcunError
 from ragcun.data.pairs import PreparedPairs
-from ragcun.model.encoder import Head, IsotropicGaussianEncoder, set_linear_map, whitening_map
+from ragcun.model.encoder import IsotropicGaussianEncoder
+from ragcun.model.projection import set_linear_map
+from ragcun.model.whitening import whitening_map
 from ragcun.params import Training
 from ragcun.train.batches import BatchCollator, GlobalBatch, plan_batches
 from ragcun.train.learning_rates import Pace
@@ -125,7 +127,7 @@ def test_the_returned_weights_have_the_best_score(tiny_base: Path, tmp_path: Pat
 def dev_score(encoder: IsotropicGaussianEncoder) -> float:
     """NDCG@10 of the dev queries over all passages, written out: one relevant passage each."""
     pairs, store = problem()
-    mapped = torch.nn.functional.normalize(torch.from_numpy(Head.of(encoder).project(store)))
+    mapped = torch.nn.functional.normalize(torch.from_numpy(encoder.head().project(store)))
     scores = mapped[torch.tensor(pairs.dev["query"].tolist())] @ mapped[torch.from_numpy(pairs.passage_ids)].T
     target = scores.gather(1, torch.tensor(pairs.dev["positive"].tolist())[:, None])
     rank = (scores > target).sum(1) + 1

@@ -16,18 +16,12 @@ from sentence_transformers import SentenceTransformer
 from ragcun import distributed
 from ragcun.data.benchmark import Benchmark
 from ragcun.encode.base import LAYOUT_FILE, cut_texts_at, load_base
-from ragcun.encode.embeddings import (
-    TextEncoder,
-    Texts,
-    describe,
-    read_embeddings,
-    scratch_folder,
-    shared_array,
-    write_embeddings,
-)
+from ragcun.encode.encoder import TextEncoder, describe
+from ragcun.encode.store import Texts, read_embeddings, scratch_folder, shared_array, write_embeddings
 from ragcun.evaluate.results import Evaluation, score_run, search_depth
 from ragcun.measure.isotropy import hubness, isotropy
-from ragcun.model.encoder import Head, IsotropicGaussianEncoder
+from ragcun.model.encoder import IsotropicGaussianEncoder
+from ragcun.model.projection import Head
 from ragcun.params import Embed, Similarity
 from ragcun.search import exact
 
@@ -86,7 +80,7 @@ def benchmark_vectors(model: Path, benchmark: Benchmark, embeddings: Path, embed
         if from_store:
             assert isinstance(loaded, IsotropicGaussianEncoder)
             for name in ("corpus", "queries"):
-                _project(Head.of(loaded), stored.arrays[name], scratch / f"{name}.npy")
+                _project(loaded.head(), stored.arrays[name], scratch / f"{name}.npy")
             arrays = {name: np.load(scratch / f"{name}.npy", mmap_mode="r") for name in ("corpus", "queries")}
         else:
             encoder = TextEncoder.of(loaded, embed)

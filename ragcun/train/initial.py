@@ -12,8 +12,11 @@ from ragcun.core.errors import RagcunError
 from ragcun.core.files import atomic_folder
 from ragcun.data.pairs import read_texts, train_passage_ids
 from ragcun.encode.base import LAYOUT_FILE, cut_texts_at
-from ragcun.encode.embeddings import Embeddings, describe, read_embeddings, take
-from ragcun.model.encoder import IsotropicGaussianEncoder, set_linear_map, set_random_map, whitening_map
+from ragcun.encode.encoder import describe
+from ragcun.encode.store import Embeddings, read_embeddings, take
+from ragcun.model.encoder import IsotropicGaussianEncoder
+from ragcun.model.projection import set_linear_map, set_random_map
+from ragcun.model.whitening import whitening_map
 from ragcun.params import Params, ProjectionInit
 from ragcun.train.card import write_model_card
 

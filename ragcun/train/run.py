@@ -22,7 +22,8 @@ from ragcun import distributed
 from ragcun.core.files import atomic_file, atomic_folder, cache_folder, hash_files
 from ragcun.data.pairs import PreparedPairs, read_pairs
 from ragcun.encode.base import load_base, texts_cut_at
-from ragcun.encode.embeddings import Embeddings, TextEncoder, Texts, read_embeddings, scratch_folder, write_embeddings
+from ragcun.encode.encoder import TextEncoder
+from ragcun.encode.store import Embeddings, Texts, read_embeddings, scratch_folder, write_embeddings
 from ragcun.model.encoder import IsotropicGaussianEncoder
 from ragcun.params import Dtype, Params, Similarity
 from ragcun.train.batches import BatchCollator, plan_batches

@@ -13,8 +13,9 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from ragcun.encode.base import embed_probe, preprocess
-from ragcun.encode.embeddings import encode, take
-from ragcun.model.encoder import Head, IsotropicGaussianEncoder
+from ragcun.encode.encoder import encode
+from ragcun.encode.store import take
+from ragcun.model.encoder import IsotropicGaussianEncoder
 from ragcun.params import Dtype, Role
 from ragcun.train.batches import Features
 
@@ -44,7 +45,7 @@ class FrozenTrainee:
     base_length = 0
 
     def __init__(self, encoder: IsotropicGaussianEncoder, store: np.ndarray, beyond: np.ndarray | None = None) -> None:
-        self.head = Head.of(encoder)
+        self.head = encoder.head()
         self.model: SentenceTransformer = self.head
         self.store, self.beyond = store, beyond
 

@@ -1,11 +1,9 @@
 """Texts to vectors: encoded once, kept in a row cache, published as memory-mapped arrays with a manifest.
 
 `data/embeddings/<name>/` holds one float32 .npy for each list of texts, in the texts' order, and manifest.json: the
-fingerprint of the model that encoded, its prompts, the cut-off, dtype and engine. The fingerprint is taken from the
-loaded modules, so the base inside a trained model and the base it came from are known to be the same.
+encoder's description (`ragcun.encode.encoder.describe`). Reading it needs no library of models.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -15,25 +13,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Router
-from sentence_transformers.base.modules.module import Module
-from tokenizers import Tokenizer
-from torch import nn
 from tqdm import tqdm
 
 from ragcun import distributed
 from ragcun.core.errors import RagcunError
 from ragcun.core.files import cache_folder, publish_folder, write_json
-from ragcun.encode.base import cut_texts_at
 from ragcun.encode.vector_cache import RowCache
-from ragcun.params import Dtype, Embed, Role
+from ragcun.params import Role
 
-ENGINE = "torch"
+if TYPE_CHECKING:
+    from ragcun.encode.encoder import TextEncoder
+
 MANIFEST = "manifest.json"
 # Batches encoded between two visits to the cache: an interrupted run loses no more than these.
 _BATCHES_A_CHUNK = 4
@@ -61,120 +54,7 @@ class Embeddings:
     manifest: dict[str, Any]
 
 
-class TextEncoder:
-    """A model with the settings that decide a text's vector.
-
-    Args:
-        model: encodes; its prompts for queries and documents apply.
-        dtype: float32, or bfloat16 for autocast.
-        batch_size: texts in one forward pass.
-        max_length: tokens after which a text is cut; None keeps the model's own.
-    """
-
-    def __init__(
-        self,
-        model: SentenceTransformer,
-        *,
-        dtype: Dtype,
-        batch_size: int,
-        max_length: int | None,
-    ) -> None:
-        self.model = model.eval()
-        self.dtype, self.batch_size = dtype, batch_size
-        cut_texts_at(model, max_length)
-        self.dim = model.get_embedding_dimension()
-        self.description = describe(model, list(model), dtype)
-        self._salt = json.dumps(self.description, sort_keys=True).encode()
-
-    @classmethod
-    def of(cls, model: SentenceTransformer, embed: Embed) -> "TextEncoder":
-        """As the params say."""
-        return cls(model, dtype=embed.dtype, batch_size=embed.batch_size, max_length=embed.max_length)
-
-    def key(self, text: str, role: Role) -> bytes:
-        """The row cache's key of a text."""
-        return hashlib.sha256(b"\0".join([self._salt, role.encode(), text.encode("utf-8", "surrogatepass")])).digest()
-
-    def encode(self, texts: Sequence[str], role: Role) -> np.ndarray:
-        """Encode texts of one role to (N, d) float32."""
-        return encode(self.model, texts, role, dtype=self.dtype, batch_size=self.batch_size)
-
-
-@torch.inference_mode()
-def encode(
-    model: SentenceTransformer, texts: Sequence[str], role: Role, *, dtype: Dtype, batch_size: int
-) -> np.ndarray:
-    """Encode texts of one role, with its prompt, to (N, D) float32."""
-    untyped: Any = model
-    call = untyped.encode_query if role == "query" else untyped.encode_document
-    device = untyped.device.type
-    with torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == "bfloat16"):
-        vectors = call(list(texts), batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True)
-    return vectors.float().cpu().numpy()
-
-
-def describe(model: SentenceTransformer, modules: Sequence[nn.Module], dtype: str) -> dict[str, Any]:
-    """What decides the vectors that `modules` of `model` give: the manifest of embeddings made with them."""
-    return {
-        "base": fingerprint(model, modules),
-        "engine": ENGINE,
-        "dtype": dtype,
-        "max_length": model.max_seq_length,
-        "prompts": dict(model.prompts),
-        "default_prompt": model.default_prompt_name,
-    }
-
-
-def fingerprint(model: SentenceTransformer, modules: Sequence[nn.Module]) -> str:
-    """A hash of what decides the output of these `modules` of `model`: weights, configurations, tokenizers."""
-    digest = hashlib.sha256()
-    for module in modules:
-        digest.update(_as_json([type(module).__name__, _settings(module)]))
-        for name, nested in module.named_modules(remove_duplicate=False):
-            if name and isinstance(nested, Module):
-                length = getattr(nested, "max_seq_length", None)
-                digest.update(_as_json([name, type(nested).__name__, _settings(nested), length]))
-        for name, tensor in sorted(module.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    parts = [part for module in modules for part in module.modules() if isinstance(part, Module)]
-    for config in _distinct([model.config, *(getattr(part, "config", None) for part in parts)]):
-        digest.update(_as_json(_encoding_config(config.to_dict())))
-    for tokenizer in _distinct([model.tokenizer, *(getattr(part, "tokenizer", None) for part in parts)]):
-        # Some modules hold the fast tokenizer itself, without the transformers class around it.
-        backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
-        if isinstance(backend, Tokenizer):
-            # Calls leave their own cut-off and padding behind in the tokenizer.
-            digest.update(_as_json({**json.loads(backend.to_str()), "truncation": None, "padding": None}))
-    return digest.hexdigest()
-
-
-def _distinct(values: Sequence[Any]) -> list[Any]:
-    return list({id(value): value for value in values if value is not None}.values())
-
-
-def _settings(module: nn.Module) -> dict[str, Any]:
-    settings = module.get_config_dict() if isinstance(module, Module) else {}
-    # A Router maps pairs of a task and a modality, which are no keys in JSON.
-    return settings | ({"route_mappings": str(module.route_mappings)} if isinstance(module, Router) else {})
-
-
-# Keys of a transformer's config that saving changes and encoding ignores.
-_NOT_ENCODING = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures"}
-
-
-def _encoding_config(config: Any) -> Any:
-    """A transformer's config, and those of its parts, without what encoding ignores."""
-    if not isinstance(config, Mapping):
-        return config
-    return {key: _encoding_config(value) for key, value in config.items() if key not in _NOT_ENCODING}
-
-
-def _as_json(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, default=str).encode()
-
-
-def embed(texts: Texts, encoder: TextEncoder, rows: np.ndarray, cache: RowCache, *, label: str) -> None:
+def embed(texts: Texts, encoder: "TextEncoder", rows: np.ndarray, cache: RowCache, *, label: str) -> None:
     """Fill this rank's part of `rows` (N, d): every world_size-th of the texts ordered by length, so ranks end together.
 
     Raises:
@@ -192,7 +72,7 @@ def embed(texts: Texts, encoder: TextEncoder, rows: np.ndarray, cache: RowCache,
 
 
 def _embed_part(
-    part: list[int], texts: Sequence[str], role: Role, encoder: TextEncoder, rows: np.ndarray, cache: RowCache
+    part: list[int], texts: Sequence[str], role: Role, encoder: "TextEncoder", rows: np.ndarray, cache: RowCache
 ) -> None:
     keys = [encoder.key(texts[row], role) for row in part]
     vectors = {key: vector for key, vector in cache.get(keys).items() if vector.shape == (encoder.dim,)}
@@ -213,7 +93,7 @@ def _embed_part(
 
 
 def write_embeddings(
-    folder: Path, encoder: TextEncoder, lists: Mapping[str, Texts], *, transient: bool = False
+    folder: Path, encoder: "TextEncoder", lists: Mapping[str, Texts], *, transient: bool = False
 ) -> None:
     """Embed each list of texts into `folder`/<name>.npy; all ranks together; published only when whole.
 

@@ -1,0 +1,89 @@
+"""A two-layer projection that starts as a linear map of our choice.
+
+GELU(x) − GELU(−x) = x exactly. So `Linear(d, 2D) → GELU → Linear(2D, D)` with first weights [R; −R], first bias
+[−Rμ; Rμ] and second weights [I, −I] *is* the map R(x − μ), in stock `Dense` modules, and training begins at the base's
+quality.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense, Dropout
+from torch import Tensor, nn
+
+# Base vectors that go through the projection at once.
+_ROWS_A_CHUNK = 8192
+
+
+class Head(SentenceTransformer):
+    """The projection on its own, over rows of the store: what trains when the base is frozen."""
+
+    @torch.inference_mode()
+    def project(self, rows: np.ndarray) -> np.ndarray:
+        """Base vectors (N, d), perhaps memory-mapped, to embeddings (N, D) float32, in evaluation mode."""
+        training = self.training
+        self.eval()
+        out = np.empty((len(rows), self.get_embedding_dimension() or 0), dtype=np.float32)
+        for at in range(0, len(rows), _ROWS_A_CHUNK):
+            part = torch.from_numpy(np.array(rows[at : at + _ROWS_A_CHUNK], dtype=np.float32)).to(self.device)
+            out[at : at + len(part)] = self({"sentence_embedding": part})["sentence_embedding"].float().cpu().numpy()
+        self.train(training)
+        return out
+
+
+def build_projection(base_dim: int, output_dim: int, dropout: float) -> list[nn.Module]:
+    """The projection's modules, from `base_dim` to `output_dim`, as the map that keeps what it can of the base.
+
+    It is the identity at equal dimensions, the first axes at fewer, and an isometry at more: a start without any
+    data. `set_linear_map` gives it a better one.
+    """
+    modules: list[nn.Module] = [
+        # Dense applies Tanh unless told otherwise.
+        Dense(base_dim, 2 * output_dim, activation_function=nn.GELU()),
+        Dense(2 * output_dim, output_dim, activation_function=nn.Identity()),
+    ]
+    if dropout:
+        modules.insert(1, Dropout(dropout))
+    set_linear_map(modules, torch.eye(base_dim, dtype=torch.float64), torch.zeros(base_dim, dtype=torch.float64))
+    return modules
+
+
+def set_linear_map(projection: Sequence[nn.Module], matrix: Tensor, mean: Tensor) -> None:
+    """Make the projection the map x → `matrix`·(x − `mean`), exactly up to rounding.
+
+    Args:
+        projection: the modules of `build_projection`, from d to D.
+        matrix: (r, d) with r ≤ d. The first D rows are used; where D > r an isometry spreads the r over D.
+        mean: (d,).
+    """
+    first, second = projection[0].linear, projection[-1].linear
+    assert isinstance(first, nn.Linear)
+    assert isinstance(second, nn.Linear)
+    output_dim = second.out_features
+    matrix = matrix[:output_dim]
+    if output_dim > len(matrix):
+        matrix = _isometry(output_dim, len(matrix)) @ matrix
+    shift = matrix @ mean
+    identity = torch.eye(output_dim)
+    with torch.no_grad():
+        first.weight.copy_(torch.cat([matrix, -matrix]))
+        first.bias.copy_(torch.cat([-shift, shift]))
+        second.weight.copy_(torch.cat([identity, -identity], dim=1))
+        second.bias.zero_()
+
+
+def set_random_map(projection: Sequence[nn.Module]) -> None:
+    """PyTorch's own random initialisation, from its global generator: an ablation, for it starts below the base."""
+    for module in (projection[0], projection[-1]):
+        linear = module.linear
+        assert isinstance(linear, nn.Linear)
+        linear.reset_parameters()
+
+
+def _isometry(rows: int, columns: int) -> Tensor:
+    """(rows, columns) with orthonormal columns, the same every time."""
+    generator = torch.Generator().manual_seed(0)
+    gaussian = torch.randn(rows, columns, dtype=torch.float64, generator=generator)
+    return torch.linalg.qr(gaussian).Q
