@@ -1,8 +1,8 @@
-"""Arithmetic over the processes that torchrun started; one process alone is the case of world size 1.
+"""Work shared by the processes that torchrun started; without torchrun there is one process, rank 0 of 1.
 
-DistributedDataParallel averages the ranks' gradients. So a loss over the *global* batch has the right gradient when
-each rank returns its own terms' sum times world size over the global count, and embeddings travel between the ranks
-through the differentiable collectives below, whose backward adds up what every rank's loss asks of a tensor.
+DistributedDataParallel averages the gradients of the ranks. So each rank returns the sum of its own loss terms, times
+the world size, over the number of terms on all ranks. Embeddings travel between the ranks by collectives that autograd
+goes through: their backward pass adds up the gradients that all ranks have for a tensor.
 """
 
 import os
@@ -29,7 +29,7 @@ def world_size() -> int:
 
 
 def is_main() -> bool:
-    """Whether this process writes the logs, the bars and the files."""
+    """Whether this process writes logs, progress bars and files."""
     return rank() == 0
 
 
@@ -53,13 +53,13 @@ def device() -> torch.device:
 
 @contextmanager
 def process_group(timeout: float = 600) -> Iterator[None]:
-    """Join torchrun's processes, where there is more than one, for the time of the block.
+    """Join torchrun's processes, if there are several, while the block runs.
 
     Args:
-        timeout: seconds after which a process that waits for the others gives up.
+        timeout: seconds that a process waits for the others.
 
     Raises:
-        RagcunError: another process did not answer in time. LostProcessError, one of these: it has gone.
+        RagcunError: another process did not answer in time, or (LostProcessError) has ended.
     """
     if world_size() == 1 or _started():
         yield
@@ -68,7 +68,7 @@ def process_group(timeout: float = 600) -> Iterator[None]:
     if torch.cuda.is_available():
         torch.cuda.set_device(device())
         backend = "nccl"
-        # Unless it waits, a collective that is late aborts the process from another thread, and nobody says of what.
+        # Else a late collective aborts the process from another thread, without saying why.
         os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
     try:
@@ -78,12 +78,12 @@ def process_group(timeout: float = 600) -> Iterator[None]:
         if explained is None:
             raise
         raise explained from error
-    # Not after an error: where another process hangs or has gone, this would wait for it.
+    # Not after an error: this would wait for a process that hangs or has ended.
     dist.destroy_process_group()
 
 
 def _explained(error: RuntimeError, timeout: float) -> RagcunError | None:
-    """What an error of a collective says of the other ranks; None for any other error."""
+    """What the error of a collective says about the other ranks; None for any other error."""
     text = str(error).lower()
     if not any(name in text for name in ("gloo", "nccl", "tcpstore")):
         return None
@@ -91,20 +91,19 @@ def _explained(error: RuntimeError, timeout: float) -> RagcunError | None:
         return RagcunError(
             f"rank {rank()} waited for another process for {timeout:g} s: it hangs, or ddp.timeout is too short for it"
         )
-    if any(
-        words in text for words in ("closed", "reset", "broken pipe", "refused", "aborted", "remote process exited")
-    ):
+    lost = ("closed", "reset", "broken pipe", "refused", "aborted", "remote process exited")
+    if any(words in text for words in lost):
         return LostProcessError(f"rank {rank()} ends, for another process has gone: the first failure is the cause")
     return None
 
 
 def shard(count: int) -> slice:
-    """The contiguous part of `count` rows that is this rank's; the parts differ in size by at most one."""
+    """This rank's contiguous part of `count` rows; the parts of all ranks differ in size by at most one."""
     return shard_of(count, rank(), world_size())
 
 
 def shard_of(count: int, rank: int, world_size: int) -> slice:
-    """The contiguous part of `count` rows that belongs to `rank` of `world_size`."""
+    """`shard` for the given rank and world size."""
     return slice(count * rank // world_size, count * (rank + 1) // world_size)
 
 
@@ -115,7 +114,7 @@ def barrier() -> None:
 
 
 def any_rank(flag: bool) -> bool:
-    """Whether `flag` is true on any rank; the same answer on every rank."""
+    """Whether `flag` is true on any rank."""
     if not _started():
         return flag
     flags = torch.tensor(int(flag), device=device())
@@ -124,7 +123,7 @@ def any_rank(flag: bool) -> bool:
 
 
 def gather_objects(value: Any) -> list[Any]:
-    """Every rank's `value`, in the order of the ranks, on every rank. Uses pickle between our own processes only."""
+    """The values of all ranks, in rank order, on every rank. Only our own processes exchange the pickles."""
     if not _started():
         return [value]
     values: list[Any] = [None] * world_size()
@@ -133,43 +132,23 @@ def gather_objects(value: Any) -> list[Any]:
 
 
 def gather_rows(rows: Tensor, total: int) -> Tensor:
-    """All ranks' rows, in the order of the ranks, differentiably.
+    """The rows of all ranks, (total, ...), in rank order; its backward pass adds up the gradients of all ranks.
 
     Args:
-        rows: this rank's `shard(total)`, (n_r, ...).
-        total: the number of rows over all ranks.
-
-    Returns:
-        (total, ...). Its backward gives each rank the sum of what all ranks ask of its rows.
+        rows: this rank's `shard(total)`, (n, ...).
+        total: the number of rows on all ranks.
     """
     if not _started():
         return rows
-    return _GatherRows.apply(rows, total)
+    # A sum of wholes that are zero outside a rank's part: one collective, whatever the sizes.
+    whole = rows.new_zeros((total, *rows.shape[1:]))
+    whole[shard(total)] = rows
+    return _Sum.apply(whole)
 
 
 def sum_over_ranks(value: Tensor) -> Tensor:
-    """The sum of every rank's `value`, on every rank; its backward adds up every rank's gradient of that sum."""
-    if not _started():
-        return value
-    return _Sum.apply(value)
-
-
-class _GatherRows(torch.autograd.Function):
-    """An all-gather of parts of unequal length, written as a sum of zero-padded wholes: one collective, any sizes."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, total: int) -> Tensor:
-        ctx.part = shard(total)
-        whole = rows.new_zeros((total, *rows.shape[1:]))
-        whole[ctx.part] = rows
-        dist.all_reduce(whole)
-        return whole
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        gradient = gradients[0].contiguous().clone()
-        dist.all_reduce(gradient)
-        return gradient[ctx.part], None
+    """The sum of every rank's `value`, on every rank; its backward pass adds up the gradients of all ranks."""
+    return _Sum.apply(value) if _started() else value
 
 
 class _Sum(torch.autograd.Function):
