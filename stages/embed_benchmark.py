@@ -10,7 +10,7 @@ from ragcun import distributed
 from ragcun.data.benchmark import read_parts
 from ragcun.encode.base import load_base
 from ragcun.encode.encoder import TextEncoder
-from ragcun.encode.store import Texts, write_embeddings
+from ragcun.encode.store import corpus_and_queries, write_embeddings
 from ragcun.params import load_params
 from stages.launch import run_stage
 
@@ -22,10 +22,7 @@ def main() -> None:
         model = load_base("models/base", device=str(distributed.device()))
         encoder = TextEncoder.of(model, params.embed)
         for part, benchmark in read_parts(Path("data/benchmarks", name)).items():
-            lists = {
-                "corpus": Texts.of(benchmark.doc_texts, "passage"),
-                "queries": Texts.of(list(benchmark.all_queries.values()), "query"),
-            }
+            lists = corpus_and_queries(benchmark.doc_texts, benchmark.all_queries)
             write_embeddings(Path("data/embeddings", name, part), encoder, lists)
 
 

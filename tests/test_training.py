@@ -14,6 +14,7 @@ from transformers import TrainerCallback
 
 from ragcun.core.errors import RagcunError
 from ragcun.data.pairs import PreparedPairs
+from ragcun.encode.base import similarity_of
 from ragcun.model.encoder import IsotropicGaussianEncoder
 from ragcun.model.projection import set_linear_map
 from ragcun.model.whitening import whitening_map
@@ -92,7 +93,7 @@ def run(
         FrozenTrainee(encoder, store),
         pairs,
         recipe(Training(**(SHARED | shared)), {"projection": pace(learning_rate)}),
-        similarity=encoder.similarity_fn_name,  # type: ignore[arg-type]
+        similarity=similarity_of(encoder),
         seed=seed,
         work=work,
         trackers=callbacks,

@@ -1,13 +1,13 @@
 """The base model: any SentenceTransformer, or the base inside a model that ragcun saved.
 
-Whatever precision its file has, it is loaded in fp32: half-precision weights lose small updates and overflow in training.
+It is loaded in fp32, whatever its file has: half-precision weights lose small updates and overflow in training.
 """
 
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -19,21 +19,21 @@ from torch import Tensor
 from ragcun.core.errors import RagcunError, unsupported_similarity, without_pooling
 from ragcun.params import Role, Similarity
 
-# Beside a saved model's own files: how many of its modules are the base. SentenceTransformer does not read it.
+# In a saved model's folder: how many of its modules are the base. SentenceTransformer does not read it.
 LAYOUT_FILE = "ragcun.json"
-# Families that number a text's positions from behind the padding token's id, and so read fewer tokens than they have places.
+# Their position ids begin after the padding token's id, so they read fewer tokens than they have positions.
 _POSITIONS_AFTER_PADDING = {"mpnet", "roberta", "xlm-roberta", "camembert"}
-# The prompts of a role, the first that a model has, and the task by which a Router chooses the route of a text: as
-# encode_query and encode_document have them.
+# As in encode_query and encode_document: the names of a role's prompt, of which the first that the model has counts, and the
+# task by which a Router chooses a route.
 _PROMPTS: dict[Role, tuple[str, ...]] = {"query": ("query",), "passage": ("document", "passage", "corpus")}
 _TASKS: dict[Role, str] = {"query": "query", "passage": "document"}
 
 
 def load_base(path: str, **kwargs: Any) -> SentenceTransformer:
-    """Load a SentenceTransformer to build upon; of a model that ragcun saved, the base without the projection.
+    """Load a SentenceTransformer; from a model that ragcun saved, the base without the projection.
 
     Raises:
-        RagcunError: there is none at `path`, or it does not embed as ragcun needs it.
+        RagcunError: there is none at `path`, or it does not give the embeddings that ragcun needs.
     """
     if Path(path).is_dir() and not Path(path, "modules.json").is_file():
         raise RagcunError(
@@ -59,15 +59,14 @@ def load_base(path: str, **kwargs: Any) -> SentenceTransformer:
 def in_fp32(kwargs: dict[str, Any]) -> dict[str, Any]:
     """SentenceTransformer's keyword arguments, with fp32 for the transformer.
 
-    `.float()` after loading is not enough: the modules after a half-precision transformer would be rounded first.
+    `.float()` after loading comes too late: the modules after a half-precision transformer are rounded before it.
     """
     return {**kwargs, "model_kwargs": {**(kwargs.get("model_kwargs") or {}), "dtype": torch.float32}}
 
 
 def check_base(model: SentenceTransformer, path: str) -> None:
-    """Raise RagcunError, naming `path`, unless `model` gives one vector a text that ragcun can compare."""
-    if model.similarity_fn_name not in get_args(Similarity):
-        raise unsupported_similarity(path, model.similarity_fn_name)
+    """Raise RagcunError, naming `path`, unless `model` gives each text one vector that ragcun can compare."""
+    similarity_of(model, path)
     dims = set()
     for role in get_args(Role):
         try:
@@ -86,8 +85,15 @@ def check_base(model: SentenceTransformer, path: str) -> None:
         )
 
 
+def similarity_of(model: SentenceTransformer, path: str = "the model") -> Similarity:
+    """How `model` compares embeddings; a RagcunError, naming `path`, if ragcun cannot compare so."""
+    if model.similarity_fn_name not in get_args(Similarity):
+        raise unsupported_similarity(path, model.similarity_fn_name)
+    return cast(Similarity, model.similarity_fn_name)
+
+
 def preprocess(model: SentenceTransformer, texts: Sequence[str], role: Role) -> dict[str, Any]:
-    """The input of `model` for texts of one role: with its prompt, and by the route that a Router has for it."""
+    """The input of `model` for texts of one role: with the role's prompt, and its task for a Router."""
     task = _TASKS[role]
     features = model.preprocess(list(texts), prompt=prompt_of(model, role), task=task)
     # A Router that is not the first module reads it here.
@@ -95,7 +101,7 @@ def preprocess(model: SentenceTransformer, texts: Sequence[str], role: Role) -> 
 
 
 def prompt_of(model: SentenceTransformer, role: Role) -> str | None:
-    """The prompt that `encode_query` or `encode_document` would put before a text."""
+    """The prompt that `encode_query` or `encode_document` puts before a text."""
     for name in (*_PROMPTS[role], model.default_prompt_name):
         if name is not None and name in model.prompts:
             return model.prompts[name]
@@ -103,14 +109,14 @@ def prompt_of(model: SentenceTransformer, role: Role) -> str | None:
 
 
 def embed_probe(model: SentenceTransformer, role: Role) -> Tensor:
-    """A short text's embedding, (1, D), by one forward pass in the mode that `model` is in."""
+    """A short text's embedding, (1, D), by one forward pass in the current mode of `model`."""
     features = batch_to_device(preprocess(model, ["a text"], role), model.device)
     embedding: Tensor = model(features)["sentence_embedding"]
     return embedding
 
 
 def saved_base_length(folder: Path, modules: int) -> int:
-    """How many of the `modules` of a model that ragcun saved are its base.
+    """How many of the `modules` of a saved model are its base.
 
     Raises:
         RagcunError: ragcun did not save it, or its layout file is damaged.
@@ -128,10 +134,10 @@ def saved_base_length(folder: Path, modules: int) -> int:
 
 
 def cut_texts_at(model: SentenceTransformer, max_length: int | None) -> None:
-    """Let `model` read at most `max_length` tokens of a text; None keeps its own limit.
+    """Cut texts after `max_length` tokens; None keeps the model's own limit.
 
     Raises:
-        RagcunError: the model cannot read as many, or has no such limit to set.
+        RagcunError: the model cannot read as many tokens, or has no limit to set.
     """
     if max_length is None:
         return
@@ -152,7 +158,7 @@ def cut_texts_at(model: SentenceTransformer, max_length: int | None) -> None:
 
 @contextmanager
 def texts_cut_at(model: SentenceTransformer, max_length: int | None) -> Iterator[None]:
-    """`cut_texts_at` for the time of the block. Raises as it does."""
+    """`cut_texts_at` while the block runs."""
     before = [(reader, getattr(reader, "max_seq_length", None)) for reader in _readers(model)]
     cut_texts_at(model, max_length)
     yield
@@ -162,7 +168,7 @@ def texts_cut_at(model: SentenceTransformer, max_length: int | None) -> Iterator
 
 
 def _readers(model: SentenceTransformer) -> list[Any]:
-    """The modules that tokenize: the first one, or the first one of each of its routes."""
+    """The modules that tokenize: the first one, or the first of each route of a Router."""
     first = model[0]
     routes: Any = first.sub_modules.values() if isinstance(first, Router) else [[first]]
     return [route[0] for route in routes]

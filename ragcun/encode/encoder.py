@@ -1,7 +1,7 @@
-"""A model with the settings that decide a text's vector, and the fingerprint that tells one such model from another.
+"""A model with all that decides a text's vector, and the fingerprint by which it is known.
 
-The fingerprint is taken from the loaded modules, so the base inside a trained model and the base it came from are known
-to be the same.
+The fingerprint is taken from the loaded modules. So the base inside a trained model has the fingerprint of the base it
+came from.
 """
 
 import hashlib
@@ -27,20 +27,21 @@ class TextEncoder:
     """A model with the settings that decide a text's vector.
 
     Args:
-        model: encodes; its prompts for queries and documents apply.
+        model: its prompts for queries and documents apply.
         dtype: float32, or bfloat16 for autocast.
         batch_size: texts in one forward pass.
-        max_length: tokens after which a text is cut; None keeps the model's own.
+        max_length: tokens after which a text is cut; None keeps the model's own limit.
+
+    >>> from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    >>> from tokenizers.models import WordLevel
+    >>> tokenizer = Tokenizer(WordLevel({"river": 0, "[UNK]": 1}, unk_token="[UNK]"))
+    >>> model = SentenceTransformer(modules=[StaticEmbedding(tokenizer, np.eye(2))], device="cpu")
+    >>> TextEncoder(model, dtype="float32", batch_size=8, max_length=None).encode(["river", "boat"], "query")
+    array([[1., 0.],
+           [0., 1.]], dtype=float32)
     """
 
-    def __init__(
-        self,
-        model: SentenceTransformer,
-        *,
-        dtype: Dtype,
-        batch_size: int,
-        max_length: int | None,
-    ) -> None:
+    def __init__(self, model: SentenceTransformer, *, dtype: Dtype, batch_size: int, max_length: int | None) -> None:
         self.model = model.eval()
         self.dtype, self.batch_size = dtype, batch_size
         cut_texts_at(model, max_length)
@@ -50,15 +51,15 @@ class TextEncoder:
 
     @classmethod
     def of(cls, model: SentenceTransformer, embed: Embed) -> "TextEncoder":
-        """As the params say."""
+        """`model` with the settings in the params."""
         return cls(model, dtype=embed.dtype, batch_size=embed.batch_size, max_length=embed.max_length)
 
     def key(self, text: str, role: Role) -> bytes:
-        """The row cache's key of a text."""
+        """A text's key in the row cache."""
         return hashlib.sha256(b"\0".join([self._salt, role.encode(), text.encode("utf-8", "surrogatepass")])).digest()
 
     def encode(self, texts: Sequence[str], role: Role) -> np.ndarray:
-        """Encode texts of one role to (N, d) float32."""
+        """Encode N texts of one role to (N, d) float32."""
         return encode(self.model, texts, role, dtype=self.dtype, batch_size=self.batch_size)
 
 
@@ -66,7 +67,7 @@ class TextEncoder:
 def encode(
     model: SentenceTransformer, texts: Sequence[str], role: Role, *, dtype: Dtype, batch_size: int
 ) -> np.ndarray:
-    """Encode texts of one role, with its prompt, to (N, D) float32."""
+    """Encode N texts of one role, with the role's prompt, to (N, D) float32."""
     untyped: Any = model
     call = untyped.encode_query if role == "query" else untyped.encode_document
     device = untyped.device.type
@@ -76,7 +77,7 @@ def encode(
 
 
 def describe(model: SentenceTransformer, modules: Sequence[nn.Module], dtype: str) -> dict[str, Any]:
-    """What decides the vectors that `modules` of `model` give: the manifest of embeddings made with them."""
+    """All that decides the vectors that `modules` of `model` give; the manifest of embeddings."""
     return {
         "base": fingerprint(model, modules),
         "engine": ENGINE,
@@ -88,7 +89,7 @@ def describe(model: SentenceTransformer, modules: Sequence[nn.Module], dtype: st
 
 
 def fingerprint(model: SentenceTransformer, modules: Sequence[nn.Module]) -> str:
-    """A hash of what decides the output of these `modules` of `model`: weights, configurations, tokenizers."""
+    """A hash of what decides the output of `modules` of `model`: weights, configurations, tokenizers."""
     digest = hashlib.sha256()
     for module in modules:
         digest.update(_as_json([type(module).__name__, _settings(module)]))
@@ -103,10 +104,10 @@ def fingerprint(model: SentenceTransformer, modules: Sequence[nn.Module]) -> str
     for config in _distinct([model.config, *(getattr(part, "config", None) for part in parts)]):
         digest.update(_as_json(_encoding_config(config.to_dict())))
     for tokenizer in _distinct([model.tokenizer, *(getattr(part, "tokenizer", None) for part in parts)]):
-        # Some modules hold the fast tokenizer itself, without the transformers class around it.
+        # Some modules hold the fast tokenizer without the transformers class around it.
         backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
         if isinstance(backend, Tokenizer):
-            # Calls leave their own cut-off and padding behind in the tokenizer.
+            # Each call leaves its cut-off and padding in the tokenizer.
             digest.update(_as_json({**json.loads(backend.to_str()), "truncation": None, "padding": None}))
     return digest.hexdigest()
 
@@ -117,16 +118,16 @@ def _distinct(values: Sequence[Any]) -> list[Any]:
 
 def _settings(module: nn.Module) -> dict[str, Any]:
     settings = module.get_config_dict() if isinstance(module, Module) else {}
-    # A Router maps pairs of a task and a modality, which are no keys in JSON.
+    # A Router's mappings have pairs as keys, which JSON does not allow.
     return settings | ({"route_mappings": str(module.route_mappings)} if isinstance(module, Router) else {})
 
 
-# Keys of a transformer's config that saving changes and encoding ignores.
+# Keys of a transformer's config that saving changes and that encoding ignores.
 _NOT_ENCODING = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures"}
 
 
 def _encoding_config(config: Any) -> Any:
-    """A transformer's config, and those of its parts, without what encoding ignores."""
+    """A transformer's config, nested ones included, without what encoding ignores."""
     if not isinstance(config, Mapping):
         return config
     return {key: _encoding_config(value) for key, value in config.items() if key not in _NOT_ENCODING}

@@ -1,7 +1,7 @@
-"""Texts to vectors: encoded once, kept in a row cache, published as memory-mapped arrays with a manifest.
+"""The store: vectors of texts as memory-mapped arrays, with a manifest of what made them.
 
-`data/embeddings/<name>/` holds one float32 .npy for each list of texts, in the texts' order, and manifest.json: the
-encoder's description (`ragcun.encode.encoder.describe`). Reading it needs no library of models.
+`data/embeddings/<name>/` holds a float32 .npy for each list of texts, in the order of the texts, and manifest.json, which
+is the encoder's description. A text is encoded once: the row cache keeps its vector.
 """
 
 import json
@@ -28,37 +28,51 @@ if TYPE_CHECKING:
     from ragcun.encode.encoder import TextEncoder
 
 MANIFEST = "manifest.json"
-# Batches encoded between two visits to the cache: an interrupted run loses no more than these.
+# Encoded between two visits to the cache: an interrupted run loses no more than these.
 _BATCHES_A_CHUNK = 4
-# Longer than any run needs its scratch folder: one that is older was left by a run that was killed.
+# No run needs its scratch folder for so long: an older one was left by a run that was killed.
 _LEFTOVER_SECONDS = 7 * 24 * 3600
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts and the role each has, which decides its prompt."""
+    """Texts, and the role of each, which decides its prompt."""
 
     texts: Sequence[str]
     roles: Sequence[Role]
 
     @classmethod
     def of(cls, texts: Sequence[str], role: Role) -> "Texts":
+        """Texts of one role.
+
+        >>> Texts.of(["river", "boat"], "query")
+        Texts(texts=['river', 'boat'], roles=['query', 'query'])
+        """
         return cls(texts, [role] * len(texts))
+
+
+def corpus_and_queries(documents: Sequence[str], queries: Mapping[str, str]) -> dict[str, Texts]:
+    """The lists of texts of a benchmark, named as their arrays are. `queries` are by id.
+
+    >>> corpus_and_queries(["a long river"], {"q1": "river"})["queries"]
+    Texts(texts=['river'], roles=['query'])
+    """
+    return {"corpus": Texts.of(documents, "passage"), "queries": Texts.of(list(queries.values()), "query")}
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Vectors read back: memory-mapped arrays (N, d) by name, and what the manifest says of them."""
+    """Vectors from the store: memory-mapped arrays (N, d) by name, and the manifest."""
 
     arrays: dict[str, np.ndarray]
     manifest: dict[str, Any]
 
 
 def embed(texts: Texts, encoder: "TextEncoder", rows: np.ndarray, cache: RowCache, *, label: str) -> None:
-    """Fill this rank's part of `rows` (N, d): every world_size-th of the texts ordered by length, so ranks end together.
+    """Fill this rank's part of `rows` (N, d): every world_size-th text in the order of length, so ranks end together.
 
     Raises:
-        RagcunError: the model gave a vector that is not finite.
+        RagcunError: the model gives a vector that is not finite.
     """
     order = sorted(range(len(texts.texts)), key=lambda row: -len(texts.texts[row]))
     mine = order[distributed.rank() :: distributed.world_size()]
@@ -78,27 +92,31 @@ def _embed_part(
     vectors = {key: vector for key, vector in cache.get(keys).items() if vector.shape == (encoder.dim,)}
     missing = {key: texts[row] for key, row in zip(keys, part, strict=True) if key not in vectors}
     if missing:
-        encoded = encoder.encode(list(missing.values()), role)
-        for text, vector in zip(missing.values(), encoded, strict=True):
-            if not np.isfinite(vector).all():
-                raise RagcunError(
-                    f"the base model gives a vector that is not finite for the text {text[:80]!r}: "
-                    "try embed.dtype float32, or another base model"
-                )
-        fresh = dict(zip(missing, encoded, strict=True))
+        fresh = dict(zip(missing, _finite(encoder, list(missing.values()), role), strict=True))
         cache.put(fresh)
         vectors.update(fresh)
     for key, row in zip(keys, part, strict=True):
         rows[row] = vectors[key]
 
 
+def _finite(encoder: "TextEncoder", texts: list[str], role: Role) -> np.ndarray:
+    encoded = encoder.encode(texts, role)
+    for text, vector in zip(texts, encoded, strict=True):
+        if not np.isfinite(vector).all():
+            raise RagcunError(
+                f"the base model gives a vector that is not finite for the text {text[:80]!r}: "
+                "try embed.dtype float32, or another base model"
+            )
+    return encoded
+
+
 def write_embeddings(
     folder: Path, encoder: "TextEncoder", lists: Mapping[str, Texts], *, transient: bool = False
 ) -> None:
-    """Embed each list of texts into `folder`/<name>.npy; all ranks together; published only when whole.
+    """Embed each list of texts into `folder`/<name>.npy, all ranks together; the folder appears when it is whole.
 
     Args:
-        transient: the vectors are of a model that the next training replaces; the row cache drops them first.
+        transient: the next training replaces the model, so the row cache drops these vectors first.
     """
     with closing(RowCache(transient=transient)) as cache, shared_folder(folder) as partial:
         for name, texts in lists.items():
@@ -109,14 +127,18 @@ def write_embeddings(
 
 
 def read_embeddings(folder: Path) -> Embeddings:
-    """Open what `write_embeddings` wrote, memory-mapped and read-only."""
+    """Open a folder of `write_embeddings`, memory-mapped and read-only."""
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     arrays = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("*.npy"))}
     return Embeddings(arrays, manifest)
 
 
 def take(rows: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """The rows of these ids; where the ids are consecutive a view, so that a memory map is not read whole."""
+    """`rows[ids]`; of consecutive ids a view, so that a memory map is not read.
+
+    >>> take(np.arange(5), np.array([3, 1]))
+    array([3, 1])
+    """
     if len(ids) and np.array_equal(ids, np.arange(ids[0], ids[0] + len(ids))):
         return rows[ids[0] : ids[0] + len(ids)]
     return rows[ids]
@@ -124,7 +146,7 @@ def take(rows: np.ndarray, ids: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def shared_folder(path: Path) -> Iterator[Path]:
-    """A folder beside `path` that all ranks write to; it becomes `path` when all have left the block without an error."""
+    """A folder beside `path` that all ranks write to; it becomes `path` when all ranks finish the block without an error."""
     partial = path.with_name(f".{path.name}.partial")
     if distributed.is_main():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,7 +166,7 @@ def shared_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder for intermediate arrays that all ranks see, under RAGCUN_CACHE, which nodes share; removed after the block."""
+    """A folder of all ranks for intermediate arrays, removed after the block; in RAGCUN_CACHE, which nodes share."""
     own = _new_scratch(cache_folder() / "scratch") if distributed.is_main() else None
     try:
         (shared, *_) = distributed.gather_objects(own)
@@ -156,10 +178,10 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def _new_scratch(parent: Path) -> Path:
-    """A new folder in `parent`, where those of killed runs are removed."""
+    """A new folder in `parent`; the old ones of killed runs are removed."""
     parent.mkdir(parents=True, exist_ok=True)
     for leftover in parent.iterdir():
-        # Another run may be removing it, or its own, at the same time.
+        # Another run may remove it, or its own, at the same time.
         with suppress(FileNotFoundError):
             if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
                 shutil.rmtree(leftover, ignore_errors=True)
@@ -168,7 +190,11 @@ def _new_scratch(parent: Path) -> Path:
 
 @contextmanager
 def shared_array(path: Path, shape: tuple[int, int]) -> Iterator[np.ndarray]:
-    """A float32 .npy of this shape that every rank may write its own rows of; whole on every rank after the block."""
+    """A float32 .npy of this shape in which each rank writes its own rows; after the block every rank sees all of them.
+
+    >>> with scratch_folder() as scratch, shared_array(scratch / "rows.npy", (1, 2)) as rows:
+    ...     rows[0] = 3, 4
+    """
     if distributed.is_main():
         np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape).flush()
     distributed.barrier()
@@ -181,10 +207,10 @@ def shared_array(path: Path, shape: tuple[int, int]) -> Iterator[np.ndarray]:
 
 
 def _reserve(path: Path) -> None:
-    """Take the disk's room for this rank's share of a file's bytes.
+    """Reserve disk space for this rank's share of a file's bytes.
 
-    On a full disk that is an error here; a write to a page that finds no room would kill the process. macOS has no such
-    call. Some file systems write every block for it, which is too long for one rank while the others wait.
+    On a full disk this raises an error; later, a write to a mapped page would kill the process. macOS has no such call. Some
+    file systems write every block for it, so the ranks share the work.
     """
     if not hasattr(os, "posix_fallocate"):
         return

@@ -1,23 +1,22 @@
-"""A model on a benchmark: vectors, exact search, scores.
+"""A dense model on a benchmark: vectors, exact search, scores.
 
-A model whose base is the one that made `data/embeddings/<benchmark>` is evaluated from there, through its projection
-alone; that it is so is seen from the manifest, not from a flag. Any other model encodes the texts live.
+Where the manifest says that the model's base made `data/embeddings/<benchmark>`, those vectors go through the projection
+alone. Any other model encodes the texts.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from ragcun import distributed
 from ragcun.data.benchmark import Benchmark
-from ragcun.encode.base import LAYOUT_FILE, cut_texts_at, load_base
+from ragcun.encode.base import LAYOUT_FILE, cut_texts_at, load_base, similarity_of
 from ragcun.encode.encoder import TextEncoder, describe
-from ragcun.encode.store import Texts, read_embeddings, scratch_folder, shared_array, write_embeddings
+from ragcun.encode.store import corpus_and_queries, read_embeddings, scratch_folder, shared_array, write_embeddings
 from ragcun.evaluate.results import Evaluation, score_run, search_depth
 from ragcun.measure.isotropy import hubness, isotropy
 from ragcun.model.encoder import IsotropicGaussianEncoder
@@ -25,13 +24,13 @@ from ragcun.model.projection import Head
 from ragcun.params import Embed, Similarity
 from ragcun.search import exact
 
-# Of a document, counted for hubness; a corpus that has no more documents has no hubness.
+# Of a document, counted for hubness; a corpus with no more documents has no hubness.
 NEIGHBOURS = 10
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """A benchmark as a model sees it: corpus (N, D) and queries (Q, D) in file order, perhaps memory-mapped."""
+    """A model's vectors of a benchmark: corpus (N, D) and queries (Q, D) in file order, perhaps memory-mapped."""
 
     corpus: np.ndarray
     queries: np.ndarray
@@ -39,7 +38,7 @@ class Vectors:
 
 
 def evaluate_dense(model: Path, benchmark: Benchmark, embeddings: Path, embed: Embed, top_k: int) -> Evaluation:
-    """Evaluate the model in a folder; all ranks together, each its share of every part of the work.
+    """Evaluate the model in a folder; all ranks share every part of the work.
 
     Args:
         embeddings: `data/embeddings/<benchmark>`, the base's vectors.
@@ -59,7 +58,7 @@ def evaluate_dense(model: Path, benchmark: Benchmark, embeddings: Path, embed: E
             progress=distributed.is_main(),
         )
         parts = distributed.gather_objects(hits.to_run(query_ids[mine]))
-        # A single vector has no spread: the figures are left out.
+        # A single vector has no spread.
         shape = isotropy(vectors.corpus) if len(vectors.corpus) > 1 else {}
         if len(vectors.corpus) > NEIGHBOURS:
             shape["hubness"] = hubness(vectors.corpus, similarity=vectors.similarity, k=NEIGHBOURS)
@@ -68,46 +67,35 @@ def evaluate_dense(model: Path, benchmark: Benchmark, embeddings: Path, embed: E
 
 @contextmanager
 def benchmark_vectors(model: Path, benchmark: Benchmark, embeddings: Path, embed: Embed) -> Iterator[Vectors]:
-    """The benchmark's vectors under the model, for the time of the block: from the store where they can be."""
-    loaded, base = _load(model, embed)
+    """The benchmark's vectors under the model while the block runs, made from stored ones where they can be."""
+    loaded = _load(model, embed)
     stored = read_embeddings(embeddings)
-    similarity: Similarity = loaded.similarity_fn_name  # type: ignore[assignment]
-    from_store = stored.manifest == describe(loaded, base, embed.dtype)
-    if from_store and not isinstance(loaded, IsotropicGaussianEncoder):
-        yield Vectors(stored.arrays["corpus"], stored.arrays["queries"], similarity)
-        return
+    base = list(loaded.base if isinstance(loaded, IsotropicGaussianEncoder) else loaded)
     with scratch_folder() as scratch:
-        if from_store:
-            assert isinstance(loaded, IsotropicGaussianEncoder)
-            for name in ("corpus", "queries"):
-                _project(loaded.head(), stored.arrays[name], scratch / f"{name}.npy")
-            arrays = {name: np.load(scratch / f"{name}.npy", mmap_mode="r") for name in ("corpus", "queries")}
-        else:
-            encoder = TextEncoder.of(loaded, embed)
-            lists = {
-                "corpus": Texts.of(benchmark.doc_texts, "passage"),
-                "queries": Texts.of(list(benchmark.all_queries.values()), "query"),
-            }
-            write_embeddings(scratch / "live", encoder, lists, transient=True)
+        if stored.manifest != describe(loaded, base, embed.dtype):
+            lists = corpus_and_queries(benchmark.doc_texts, benchmark.all_queries)
+            write_embeddings(scratch / "live", TextEncoder.of(loaded, embed), lists, transient=True)
             arrays = read_embeddings(scratch / "live").arrays
-        yield Vectors(arrays["corpus"], arrays["queries"], similarity)
+        elif isinstance(loaded, IsotropicGaussianEncoder):
+            head = loaded.head()
+            arrays = {name: _projected(head, rows, scratch / f"{name}.npy") for name, rows in stored.arrays.items()}
+        else:
+            arrays = stored.arrays
+        yield Vectors(arrays["corpus"], arrays["queries"], similarity_of(loaded))
 
 
-def _load(folder: Path, embed: Embed) -> tuple[SentenceTransformer, Sequence[Any]]:
-    """A model and, of its modules, the base's; cut off at the same length as what was embedded."""
+def _load(folder: Path, embed: Embed) -> SentenceTransformer:
+    """A model that cuts texts at the same length as those that were embedded."""
     device = str(distributed.device())
-    if (folder / LAYOUT_FILE).is_file():
-        encoder = IsotropicGaussianEncoder(str(folder), device=device)
-        loaded, base = encoder, list(encoder.base)
-    else:
-        loaded = load_base(str(folder), device=device)  # type: ignore[assignment]
-        base = list(loaded)
-    cut_texts_at(loaded, embed.max_length)
-    return loaded.eval(), base
+    saved = (folder / LAYOUT_FILE).is_file()
+    model = IsotropicGaussianEncoder(str(folder), device=device) if saved else load_base(str(folder), device=device)
+    cut_texts_at(model, embed.max_length)
+    return model.eval()
 
 
-def _project(head: Head, rows: np.ndarray, path: Path) -> None:
-    """Every rank projects its shard of the rows into one shared array."""
+def _projected(head: Head, rows: np.ndarray, path: Path) -> np.ndarray:
+    """The projection of `rows`, memory-mapped in `path`; every rank projects its shard."""
     mine = distributed.shard(len(rows))
     with shared_array(path, (len(rows), head.get_embedding_dimension() or 0)) as projected:
         projected[mine] = head.project(rows[mine])
+    return np.load(path, mmap_mode="r")

@@ -21,7 +21,7 @@ from transformers import TrainerCallback
 from ragcun import distributed
 from ragcun.core.files import atomic_file, atomic_folder, cache_folder, hash_files
 from ragcun.data.pairs import PreparedPairs, read_pairs
-from ragcun.encode.base import load_base, texts_cut_at
+from ragcun.encode.base import load_base, similarity_of, texts_cut_at
 from ragcun.encode.encoder import TextEncoder
 from ragcun.encode.store import Embeddings, Texts, read_embeddings, scratch_folder, write_embeddings
 from ragcun.model.encoder import IsotropicGaussianEncoder
@@ -67,13 +67,12 @@ def train(recipe: Recipe, encoder: IsotropicGaussianEncoder, params: Params, inp
     validation = read_validation(inputs.validation, first_id=len(pairs.texts))
     decides = what_decides(recipe, params, inputs, stored)
     work = work_folder(recipe.name, decides)
-    similarity: Similarity = encoder.similarity_fn_name  # type: ignore[assignment]
     with trainee_of(recipe, encoder, pairs, stored.arrays["texts"], validation, params) as trainee:
         result = fit(
             trainee,
             pairs,
             recipe,
-            similarity=similarity,
+            similarity=similarity_of(encoder),
             seed=params.seed,
             work=work,
             validation=validation,
