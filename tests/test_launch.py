@@ -75,3 +75,31 @@ def test_torchrun_gives_a_training_the_time_to_save(nodes: tuple[str, ...], monk
     assert read.shutdown_timeout == launch.SHUTDOWN_TIMEOUT >= 120
     assert read.standalone == (not nodes)
     assert (read.module, read.training_script, read.training_script_args) == (True, "stages.pretrain", ["more"])
+
+
+# Libraries that take a second or more to import.
+HEAVY = ("torch", "sentence_transformers", "transformers", "datasets", "scipy", "sklearn", "matplotlib")
+MODELS = {"torch", "sentence_transformers", "transformers", "datasets", "scipy", "sklearn"}
+IMPORTED = {
+    "own_files": set(),
+    "own_benchmark": set(),
+    "download": {"scipy"},
+    "download_benchmark": {"scipy"},
+    "prepare_pairs": {"scipy"},
+    "prepare_pretraining": set(),
+    "embed_pairs": MODELS,
+    "embed_benchmark": MODELS,
+    "pretrain": MODELS,
+    "finetune": MODELS,
+    "control": MODELS,
+    "evaluate_bm25": {"scipy"},
+    "evaluate": {"torch"},
+    "compare": {"scipy", "matplotlib"},
+}
+
+
+@pytest.mark.parametrize("stage", IMPORTED)
+def test_a_stage_imports_no_heavier_libraries_than_it_needs(stage: str) -> None:
+    seen = f"import sys, stages.{stage}\nprint(*(name for name in {HEAVY} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", seen], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == IMPORTED[stage]

@@ -3,7 +3,6 @@
 It is loaded in fp32, whatever its file has: half-precision weights lose small updates and overflow in training.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +16,9 @@ from sentence_transformers.util import batch_to_device
 from torch import Tensor
 
 from ragcun.core.errors import RagcunError, unsupported_similarity, without_pooling
+from ragcun.encode.layout import LAYOUT_FILE, saved_base_length
 from ragcun.params import Role, Similarity
 
-# In a saved model's folder: how many of its modules are the base. SentenceTransformer does not read it.
-LAYOUT_FILE = "ragcun.json"
 # Their position ids begin after the padding token's id, so they read fewer tokens than they have positions.
 _POSITIONS_AFTER_PADDING = {"mpnet", "roberta", "xlm-roberta", "camembert"}
 # As in encode_query and encode_document: the names of a role's prompt, of which the first that the model has counts, and the
@@ -113,24 +111,6 @@ def embed_probe(model: SentenceTransformer, role: Role) -> Tensor:
     features = batch_to_device(preprocess(model, ["a text"], role), model.device)
     embedding: Tensor = model(features)["sentence_embedding"]
     return embedding
-
-
-def saved_base_length(folder: Path, modules: int) -> int:
-    """How many of the `modules` of a saved model are its base.
-
-    Raises:
-        RagcunError: ragcun did not save it, or its layout file is damaged.
-    """
-    try:
-        length = json.loads((folder / LAYOUT_FILE).read_text(encoding="utf-8"))["base_modules"]
-    except (OSError, ValueError, KeyError) as error:
-        raise RagcunError(
-            f"{folder} was not saved by IsotropicGaussianEncoder (no readable {LAYOUT_FILE}): "
-            "to put a new projection on it, give it as base_model"
-        ) from error
-    if not isinstance(length, int) or not 0 < length < modules:
-        raise RagcunError(f"{folder / LAYOUT_FILE} says base_modules = {length!r} of {modules} modules: save it anew")
-    return length
 
 
 def cut_texts_at(model: SentenceTransformer, max_length: int | None) -> None:

@@ -6,35 +6,22 @@ alone. Any other model encodes the texts.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from sentence_transformers import SentenceTransformer
 
 from ragcun import distributed
 from ragcun.data.benchmark import Benchmark
-from ragcun.encode.base import LAYOUT_FILE, cut_texts_at, load_base, similarity_of
-from ragcun.encode.encoder import TextEncoder, describe
-from ragcun.encode.store import corpus_and_queries, read_embeddings, scratch_folder, shared_array, write_embeddings
+from ragcun.encode.store import read_embeddings, scratch_folder, shared_array
 from ragcun.evaluate.results import Evaluation, score_run, search_depth
+from ragcun.evaluate.vectors import Vectors
 from ragcun.measure.isotropy import hubness, isotropy
-from ragcun.model.encoder import IsotropicGaussianEncoder
-from ragcun.model.projection import Head
-from ragcun.params import Embed, Similarity
+from ragcun.model.saved import SavedProjection, saved_projection
+from ragcun.params import Embed
 from ragcun.search import exact
 
 # Of a document, counted for hubness; a corpus with no more documents has no hubness.
 NEIGHBOURS = 10
-
-
-@dataclass(frozen=True)
-class Vectors:
-    """A model's vectors of a benchmark: corpus (N, D) and queries (Q, D) in file order, perhaps memory-mapped."""
-
-    corpus: np.ndarray
-    queries: np.ndarray
-    similarity: Similarity
 
 
 def evaluate_dense(model: Path, benchmark: Benchmark, embeddings: Path, embed: Embed, top_k: int) -> Evaluation:
@@ -68,34 +55,23 @@ def evaluate_dense(model: Path, benchmark: Benchmark, embeddings: Path, embed: E
 @contextmanager
 def benchmark_vectors(model: Path, benchmark: Benchmark, embeddings: Path, embed: Embed) -> Iterator[Vectors]:
     """The benchmark's vectors under the model while the block runs, made from stored ones where they can be."""
-    loaded = _load(model, embed)
     stored = read_embeddings(embeddings)
-    base = list(loaded.base if isinstance(loaded, IsotropicGaussianEncoder) else loaded)
+    projection = saved_projection(model, stored.manifest, embed, distributed.device())
     with scratch_folder() as scratch:
-        if stored.manifest != describe(loaded, base, embed.dtype):
-            lists = corpus_and_queries(benchmark.doc_texts, benchmark.all_queries)
-            write_embeddings(scratch / "live", TextEncoder.of(loaded, embed), lists, transient=True)
-            arrays = read_embeddings(scratch / "live").arrays
-        elif isinstance(loaded, IsotropicGaussianEncoder):
-            head = loaded.head()
-            arrays = {name: _projected(head, rows, scratch / f"{name}.npy") for name, rows in stored.arrays.items()}
+        if projection is not None:
+            arrays = {name: _projected(projection, rows, scratch / name) for name, rows in stored.arrays.items()}
+            yield Vectors(arrays["corpus"], arrays["queries"], projection.similarity)
         else:
-            arrays = stored.arrays
-        yield Vectors(arrays["corpus"], arrays["queries"], similarity_of(loaded))
+            # Imports the libraries of models, which takes longer than the work that a projection leaves to do.
+            from ragcun.evaluate.whole_model import whole_model_vectors
+
+            yield whole_model_vectors(model, benchmark, stored, embed, scratch)
 
 
-def _load(folder: Path, embed: Embed) -> SentenceTransformer:
-    """A model that cuts texts at the same length as those that were embedded."""
-    device = str(distributed.device())
-    saved = (folder / LAYOUT_FILE).is_file()
-    model = IsotropicGaussianEncoder(str(folder), device=device) if saved else load_base(str(folder), device=device)
-    cut_texts_at(model, embed.max_length)
-    return model.eval()
-
-
-def _projected(head: Head, rows: np.ndarray, path: Path) -> np.ndarray:
-    """The projection of `rows`, memory-mapped in `path`; every rank projects its shard."""
+def _projected(projection: SavedProjection, rows: np.ndarray, folder: Path) -> np.ndarray:
+    """The projection of `rows`, memory-mapped in `folder`; every rank projects its shard."""
     mine = distributed.shard(len(rows))
-    with shared_array(path, (len(rows), head.get_embedding_dimension() or 0)) as projected:
-        projected[mine] = head.project(rows[mine])
+    path = folder.with_suffix(".npy")
+    with shared_array(path, (len(rows), projection.dim)) as projected:
+        projected[mine] = projection.project(rows[mine])
     return np.load(path, mmap_mode="r")

@@ -3,7 +3,6 @@
 A saved model is a plain SentenceTransformer folder in fp32: it loads without this package and without remote code.
 """
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +13,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ragcun.core.errors import RagcunError
-from ragcun.encode.base import LAYOUT_FILE, in_fp32, load_base, saved_base_length
+from ragcun.encode.base import in_fp32, load_base
+from ragcun.encode.encoder import describe
+from ragcun.encode.layout import saved_base_length, write_layout
 from ragcun.model.projection import Head, build_projection
 
 
@@ -121,7 +122,7 @@ class IsotropicGaussianEncoder(SentenceTransformer):
 
     def save(self, path: str, *args: Any, **kwargs: Any) -> None:
         super().save(path, *args, **kwargs)
-        Path(path, LAYOUT_FILE).write_text(json.dumps({"base_modules": self.base_length}) + "\n", encoding="utf-8")
+        write_layout(Path(path), self.base_length, describe(self, list(self.base), "float32"))
 
 
 def transformer_layers(model: SentenceTransformer) -> tuple[list[nn.Module], list[nn.Module]]:

@@ -13,22 +13,18 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Dropout
 from torch import Tensor, nn
 
-# Base vectors that go through the projection at once.
-_ROWS_A_CHUNK = 8192
+from ragcun.model.saved import project_rows
 
 
 class Head(SentenceTransformer):
     """The projection on its own, over rows of the store: what trains when the base is frozen."""
 
-    @torch.inference_mode()
     def project(self, rows: np.ndarray) -> np.ndarray:
         """Base vectors (N, d), perhaps memory-mapped, to embeddings (N, D) float32, in evaluation mode."""
         training = self.training
         self.eval()
-        out = np.empty((len(rows), self.get_embedding_dimension() or 0), dtype=np.float32)
-        for at in range(0, len(rows), _ROWS_A_CHUNK):
-            part = torch.from_numpy(np.array(rows[at : at + _ROWS_A_CHUNK], dtype=np.float32)).to(self.device)
-            out[at : at + len(part)] = self({"sentence_embedding": part})["sentence_embedding"].float().cpu().numpy()
+        dim = self.get_embedding_dimension() or 0
+        out = project_rows(lambda x: self({"sentence_embedding": x})["sentence_embedding"], rows, dim, self.device)
         self.train(training)
         return out
 

@@ -11,8 +11,9 @@ from ragcun import distributed
 from ragcun.core.errors import RagcunError
 from ragcun.core.files import atomic_folder
 from ragcun.data.pairs import read_texts, train_passage_ids
-from ragcun.encode.base import LAYOUT_FILE, cut_texts_at
+from ragcun.encode.base import cut_texts_at
 from ragcun.encode.encoder import describe
+from ragcun.encode.layout import LAYOUT_FILE
 from ragcun.encode.store import Embeddings, read_embeddings, take
 from ragcun.model.encoder import IsotropicGaussianEncoder
 from ragcun.model.projection import set_linear_map, set_random_map
