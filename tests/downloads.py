@@ -5,8 +5,8 @@ import random
 from pathlib import Path
 from typing import Any
 
-from ragcun.fetch.download import fetch
-from ragcun.fetch.transfer import Patience
+from ragcun.fetch.http import fetch
+from ragcun.fetch.retry import Patience
 from tests.servers.http import Fault, HttpServer, Response
 
 BODY = random.Random(0).randbytes(300_000)

@@ -13,8 +13,7 @@ from typing import Any
 from ragcun.core.errors import RagcunError
 from ragcun.data.benchmark import Benchmark, read_benchmark, write_benchmark
 from ragcun.fetch.archives import extract_zip
-from ragcun.fetch.download import downloads_folder, fetch
-from ragcun.fetch.transfer import Address
+from ragcun.fetch.http import Address, downloads_folder, fetch
 from ragcun.sources import beir_sets
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from ragcun.core.errors import RagcunError
 from ragcun.core.files import write_json
-from ragcun.fetch.hub_client import HubRepo
+from ragcun.fetch.hub.client import HubRepo
 from ragcun.sources.model_folder import check_model_folder, is_taken
 
 ORIGIN_FILE = "hub.json"

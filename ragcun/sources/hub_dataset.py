@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ragcun.core.errors import RagcunError
-from ragcun.fetch.hub_client import HubFile, HubRepo
+from ragcun.fetch.hub.client import HubFile, HubRepo
 from ragcun.sources.source_report import SourceReport
 
 _BATCH = 500

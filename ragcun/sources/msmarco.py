@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from ragcun.fetch.hub_client import HubRepo
+from ragcun.fetch.hub.client import HubRepo
 from ragcun.params import MsMarco as Settings
 from ragcun.sources.clean import clean_text
 from ragcun.sources.hub_dataset import HubDataset

@@ -13,7 +13,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from ragcun.core.errors import RagcunError
-from ragcun.fetch.hub_client import HubRepo
+from ragcun.fetch.hub.client import HubRepo
 from ragcun.params import Wikipedia as Settings
 from ragcun.sources.clean import clean_text
 from ragcun.sources.hub_dataset import HubDataset, configurations

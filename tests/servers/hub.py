@@ -168,7 +168,7 @@ def use_hub(hub: HubServer, monkeypatch: pytest.MonkeyPatch, folder: Path) -> No
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
     monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.3)
     monkeypatch.setattr(file_download, "_ETAG_RETRY_TIMEOUT", 0.3)
-    monkeypatch.setattr("ragcun.fetch.hub_client._TIMEOUT", 0.3)
+    monkeypatch.setattr("ragcun.fetch.hub.client._TIMEOUT", 0.3)
     monkeypatch.setattr("time.sleep", hub.waits.append)
     # What another hub's credentials left.
     set_client_factory(default_client_factory)

@@ -18,8 +18,8 @@ from beir.datasets.data_loader import GenericDataLoader
 from ragcun.core.errors import RagcunError
 from ragcun.core.files import cache_folder
 from ragcun.data.benchmark import read_benchmark, read_parts
-from ragcun.fetch import download
-from ragcun.fetch.transfer import Patience
+from ragcun.fetch import http
+from ragcun.fetch.retry import Patience
 from ragcun.sources import beir_sets
 from ragcun.sources.beir import BeirBenchmark
 from tests.servers.beir import EMPTY, TOPICS, UNKNOWN, beir_entries, beir_routes, registry_module, zip_of
@@ -34,7 +34,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
     """The registry of the mirror in the place of the real one; and no long waits."""
     entries = beir_entries()
     monkeypatch.setattr(beir_sets, "REGISTRY", entries)
-    monkeypatch.setattr(download, "Patience", lambda: Patience(attempts=3, first_wait=0.001, silence=0.3))
+    monkeypatch.setattr(http, "Patience", lambda: Patience(attempts=3, first_wait=0.001, silence=0.3))
     return entries
 
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ragcun.core.errors import RagcunError
-from ragcun.fetch.hub_client import HubRepo
+from ragcun.fetch.hub.client import HubRepo
 from ragcun.sources.hub_dataset import HubDataset, configurations
 from ragcun.sources.source_report import SourceReport
 from tests.servers.http import Fault

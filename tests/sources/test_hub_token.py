@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ragcun.core.errors import RagcunError
-from ragcun.fetch.hub_token import hub_token, without_token
+from ragcun.fetch.hub.token import hub_token, without_token
 from ragcun.sources.hub import HubModel
 from tests.servers.http import Fault
 from tests.servers.hub import TOKEN, TOKEN_WITH_ACCESS, HubServer, Repo, article, hub_environment, wikipedia_files
@@ -83,10 +83,11 @@ hub_logging.set_verbosity_debug(); hub_logging.enable_propagation()
 from ragcun.params import Wikipedia as Settings
 from ragcun.sources.source_report import SourceReport
 from ragcun.sources.records import write_passages
-from ragcun.fetch import hub_client
+from ragcun.fetch.hub import client
+from ragcun.fetch.retry import Patience
 from ragcun.sources.hub import HubModel
 from ragcun.sources.wikipedia import Wikipedia
-hub_client._WAIT = 0.01
+client._PATIENCE = Patience(attempts=5, first_wait=0.01)
 folder = Path(sys.argv[1])
 
 def wikipedia():
@@ -137,7 +138,7 @@ def talk(folder: Path, hub: HubServer, **variables: str) -> tuple[str, str, dict
         check=True,
     )
     # The premise of both tests: it did talk.
-    for words in ("DEBUG:httpcore2", "curl -X GET", "WARNING:ragcun.fetch.hub_client", "offline mode"):
+    for words in ("DEBUG:httpcore2", "curl -X GET", "WARNING:ragcun.fetch.retry", "offline mode"):
         assert words in done.stderr
     written = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert any(path.name == "hub.json" for path in written)

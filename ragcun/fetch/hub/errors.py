@@ -19,12 +19,12 @@ from huggingface_hub.errors import (
 )
 
 from ragcun.core.errors import without_secrets
-from ragcun.fetch.hub_token import hub_token, without_token
+from ragcun.fetch.hub.token import hub_token, without_token
+from ragcun.fetch.retry import BUSY
 
 # All that a call to the hub may raise for a reason outside the code.
 HUB_ERRORS = (HTTPError, XetDownloadError, OSError, HFValidationError)
 
-_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _MOST_CHARACTERS = 300
 _SET_TOKEN = "in the environment or in .env"
@@ -48,7 +48,7 @@ def is_passing(error: Exception) -> bool:
         case OfflineModeIsEnabled() | HFValidationError():
             return False
         case HfHubHTTPError():
-            return error.response.status_code in _AGAIN
+            return error.response.status_code in BUSY
         case TimeoutException() | NetworkError() | RemoteProtocolError() | XetDownloadError():
             return True
         case OSError():
@@ -57,10 +57,10 @@ def is_passing(error: Exception) -> bool:
     return False
 
 
-def seconds_asked(error: Exception) -> float:
-    """How long the server asks to wait; 0 where it does not say."""
+def seconds_asked(error: Exception) -> float | None:
+    """How long the server asks to wait; None where it does not say."""
     value = error.response.headers.get("Retry-After", "") if isinstance(error, HfHubHTTPError) else ""
-    return float(value) if value.isdigit() else 0.0
+    return float(value) if value.isdigit() else None
 
 
 def explain(error: Exception, *, kind: str, page: str, instead: str) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ragcun.core.errors import RagcunError
-from ragcun.fetch.transfer import Patience
+from ragcun.fetch.retry import Patience
 from tests.downloads import BODY, MD5, get, only_file, ranges, serve
 from tests.servers.http import Fault, HttpServer, Response, random_faults
 
@@ -31,8 +31,8 @@ def target(tmp_path: Path) -> Path:
 SCRIPT = f"""
 import sys
 from pathlib import Path
-from ragcun.fetch.download import fetch
-from ragcun.fetch.transfer import Patience
+from ragcun.fetch.http import fetch
+from ragcun.fetch.retry import Patience
 fetch(sys.argv[1], Path(sys.argv[2]), label="it", remedy="check", md5="{MD5}", patience=Patience(first_wait=0.01))
 """
 
@@ -71,7 +71,7 @@ def test_a_download_killed_before_its_last_step_needs_no_network(target: Path, m
         raise KeyboardInterrupt
 
     with serve() as server, monkeypatch.context() as patch:
-        patch.setattr("ragcun.fetch.transfer.Part.publish", killed)
+        patch.setattr("ragcun.fetch.http.Part.publish", killed)
         with pytest.raises(KeyboardInterrupt):
             get(server, target)
     assert not target.exists()

@@ -4,14 +4,13 @@ One call names the commit, the licence and every file with its size and hash; th
 `hf_hub_download`, which keeps it in HF_HOME, continues a body that broke off and publishes by a rename. What the library
 does not do is done here: try again where the hub is busy or the connection goes, and hold the file to its size and hash
 (SHA-256, or git's own where it is no LFS file). HF_ENDPOINT names another hub, perhaps with user and password: they are
-sent to it alone, in the place of a token, and are in no address that the library could show. HF_TOKEN is read in `hub_token`.
+sent to it alone, in the place of a token, and are in no address that the library could show.
 """
 
 import hashlib
 import logging
 import os
 import re
-import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,18 +23,17 @@ from huggingface_hub.utils._http import default_client_factory
 
 from ragcun.core.errors import RagcunError
 from ragcun.core.files import sha256_file
-from ragcun.fetch.hub_errors import HUB_ERRORS, UnlikeTheHubError, cause_of, explain, is_passing, seconds_asked
-from ragcun.fetch.hub_token import hub_token
-from ragcun.fetch.transfer import Address
+from ragcun.fetch.http import Address
+from ragcun.fetch.hub.errors import HUB_ERRORS, UnlikeTheHubError, cause_of, explain, is_passing, seconds_asked
+from ragcun.fetch.hub.token import hub_token
+from ragcun.fetch.retry import PassingError, Patience, retried
 
 logger = logging.getLogger(__name__)
 
 _HUB = "https://huggingface.co"
 _ENDPOINT = re.compile(r"https?://([^\s/?#@]+@)?[^\s/?#@]+(/[^\s?#@]*)?")
-_ATTEMPTS = 5
-# Seconds: doubled from the first on, and never more than the second, whatever a server asks for.
-_WAIT, _LONGEST_WAIT = 1.0, 120.0
-# Of the whole list of files; the library's own timeouts are of a file's.
+_PATIENCE = Patience(attempts=5)
+# Seconds for the list of files; for a file the library has timeouts.
 _TIMEOUT = 30.0
 _Result = TypeVar("_Result")
 
@@ -123,22 +121,25 @@ class HubRepo:
         )
 
     def _ask(self, what: str, call: Callable[[], _Result]) -> _Result:
-        """The call's result, after up to `_ATTEMPTS` attempts where it fails for a passing reason."""
-        for attempt in range(1, _ATTEMPTS + 1):
+        """The call's result, tried again where it fails for a passing reason."""
+
+        def attempt() -> _Result:
             try:
                 return call()
             except HUB_ERRORS as raised:
                 error = cause_of(raised)
                 why = explain(error, kind=self.kind, page=self.page, instead=self.instead)
-            if not is_passing(error) or attempt == _ATTEMPTS:
-                break
-            wait = min(max(_WAIT * 2 ** (attempt - 1), seconds_asked(error)), _LONGEST_WAIT)
-            logger.warning("%s, %s: %s; attempt %d of %d in %g s", self.name, what, why, attempt + 1, _ATTEMPTS, wait)
-            time.sleep(wait)
-        after = f", after {attempt} attempts" if attempt > 1 else ""
-        raise RagcunError(
-            f"{self.setting}: the {self.kind} {self.name} at {self.revision}, {what}{after}: {why}"
-        ) from error
+                if is_passing(error):
+                    raise PassingError(why, seconds_asked(error)) from error
+                raise self._error(what, why) from error
+
+        try:
+            return retried(attempt, _PATIENCE, label=f"{self.name}, {what}")
+        except PassingError as failure:
+            raise self._error(f"{what}, after {_PATIENCE.attempts} attempts", str(failure)) from failure.__cause__
+
+    def _error(self, what: str, why: str) -> RagcunError:
+        return RagcunError(f"{self.setting}: the {self.kind} {self.name} at {self.revision}, {what}: {why}")
 
 
 class _AtTheMirror(httpx2.BasicAuth):
