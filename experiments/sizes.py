@@ -199,7 +199,6 @@ def _benchmark(name: str) -> Corpus:
     if name not in REGISTRY:
         raise SystemExit(f"error: the size of the benchmark {name} is not known: name embedded ones and BEIR's")
     entry, (query, document) = REGISTRY[name], WORDS[name]
-    parts = entry.get("parts", {"": entry}).values()
-    asked = sum(split["queries"] for part in parts for split in part["splits"].values())
-    documents = sum(part["documents"] for part in parts)
-    return Corpus(Group(documents, document), Group(asked, query), entry["zip_bytes"])
+    asked = sum(split.queries for folder in entry.folders.values() for split in folder.splits.values())
+    documents = sum(folder.documents for folder in entry.folders.values())
+    return Corpus(Group(documents, document), Group(asked, query), entry.zip_bytes)

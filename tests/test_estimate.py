@@ -167,10 +167,10 @@ def test_the_sizes_of_beir_are_those_of_the_registry(name: str) -> None:
     raw["data"]["benchmarks"] = [name]
     corpus = Sizes.of(Params.model_validate(raw)).benchmarks[name]
     entry = REGISTRY[name]
-    parts = entry["parts"].values() if "parts" in entry else [entry]
-    assert corpus.documents.count == sum(part["documents"] for part in parts) > 0
-    assert corpus.queries.count == sum(split["queries"] for part in parts for split in part["splits"].values()) > 0
-    assert corpus.download_bytes == entry["zip_bytes"]
+    folders = entry.folders.values()
+    assert corpus.documents.count == sum(folder.documents for folder in folders) > 0
+    assert corpus.queries.count == sum(split.queries for folder in folders for split in folder.splits.values()) > 0
+    assert corpus.download_bytes == entry.zip_bytes
 
 
 def test_ms_marco_and_wikipedia_follow_the_params() -> None:

@@ -1,17 +1,18 @@
-"""The public benchmarks of BEIR (Thakur et al. 2021, arXiv 2104.08663), from its server or a mirror.
+"""Benchmarks in BEIR's layout: BEIR's public sets (Thakur et al. 2021, arXiv 2104.08663), and a user's folder.
 
-Each is a zip file with a folder in BEIR's layout, CQADupStack's with one for each forum. The file is held to the MD5 that
-BEIR publishes, what is in it to the counts in `beir_registry`, and the split that BEIR reports becomes `test`.
+A public set is a zip file, from BEIR's server or a mirror, with a folder in BEIR's layout; CQADupStack's has one for each
+forum. The file is held to the MD5 that BEIR publishes, its content to the counts in `beir_sets`, and the split that BEIR
+reports becomes `test`.
 """
 
 import hashlib
 import logging
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from ragcun.core.errors import RagcunError
 from ragcun.data.benchmark import Benchmark, read_benchmark, write_benchmark
+from ragcun.data.text import document_text, normal_form
 from ragcun.fetch.archives import extract_zip
 from ragcun.fetch.http import Address, downloads_folder, fetch
 from ragcun.sources import beir_sets
@@ -20,11 +21,11 @@ logger = logging.getLogger(__name__)
 
 
 class BeirBenchmark:
-    """The set `name` of `beir_registry`, from the folder `url` of a server.
+    """The set `name` of `beir_sets`, from the folder `url` of a server.
 
     Args:
         published: whether it must be what BEIR published. Where not, as on a mirror that packed it anew, neither the MD5
-            nor the counts are held to anything, and the report says so.
+            nor the counts are checked, and the report says so.
 
     Raises RagcunError for an unknown name.
     """
@@ -33,82 +34,74 @@ class BeirBenchmark:
         known = beir_sets.REGISTRY
         if name not in known:
             raise RagcunError(f"BEIR has no public set {name!r}; data.benchmarks can name {', '.join(known)}")
-        self.name = name
-        self.published = published
-        self.entry = known[name] if published else _without_figures(known[name])
+        self.name, self.published, self.entry = name, published, known[name]
         self.url = f"{url.rstrip('/')}/{name}.zip"
         self.label = f"BEIR's {name}.zip"
 
     def fetch(self, *, target: Path) -> None:
         """Write it, with its report, to the empty folder `target`; a set of parts to a folder there for each.
 
-        The zip file stays in the cache folder: it is not downloaded a second time.
+        A published zip file stays in the cache folder: it is not downloaded a second time.
 
         Raises:
-            RagcunError: it cannot be had, is not the published file, or does not hold what the registry says.
+            RagcunError: it cannot be had, is not the published file, or does not hold what `beir_sets` says.
         """
-        # What has no MD5 to be known by is kept apart, and not beyond its use.
+        # Unverified archives get a folder per URL and are deleted after use.
         apart = "" if self.published else hashlib.sha256(self.url.encode()).hexdigest()[:16]
         archive = downloads_folder() / "beir" / apart / f"{self.name}.zip"
-        fetch(self.url, archive, label=self.label, remedy="check the name and data.beir_url", md5=self.entry["md5"])
-        parts: dict[str, dict[str, Any]] = self.entry.get("parts") or {"": self.entry}
-        needed = {
-            Path(part, file).as_posix()
-            for part, expected in parts.items()
-            for file in ("corpus.jsonl", "queries.jsonl", *(f"qrels/{split}.tsv" for split in expected["splits"]))
-        }
+        md5 = self.entry.md5 if self.published else None
+        fetch(self.url, archive, label=self.label, remedy="check the name and data.beir_url", md5=md5)
         with tempfile.TemporaryDirectory(prefix=f".{self.name}.", suffix=".partial", dir=target.parent) as folder:
-            logger.info("unpacking %s", archive)
-            extract_zip(
-                archive,
-                Path(folder),
-                folder=self.name,
-                origin=self.label,
-                wanted=lambda name: name.as_posix() in needed,
-            )
-            missing = sorted(file for file in needed if not Path(folder, file).is_file())
-            if missing:
-                raise RagcunError(
-                    f"{self.label} lacks {', '.join(missing)}; name a mirror with BEIR's own in data.beir_url"
-                )
-            for part, expected in parts.items():
+            self._unpack(archive, Path(folder))
+            for part, expected in self.entry.folders.items():
                 self._write("/".join(filter(None, (self.name, part))), Path(folder, part), expected, target / part)
         if not self.published:
             archive.unlink()
 
-    def _write(self, name: str, folder: Path, expected: dict[str, Any], target: Path) -> None:
+    def _unpack(self, archive: Path, folder: Path) -> None:
+        needed = {
+            Path(part, file).as_posix()
+            for part, expected in self.entry.folders.items()
+            for file in ("corpus.jsonl", "queries.jsonl", *(f"qrels/{split}.tsv" for split in expected.splits))
+        }
+        logger.info("unpacking %s", archive)
+        extract_zip(archive, folder, folder=self.name, origin=self.label, wanted=lambda name: name.as_posix() in needed)
+        missing = sorted(file for file in needed if not (folder / file).is_file())
+        if missing:
+            raise RagcunError(
+                f"{self.label} lacks {', '.join(missing)}; name a mirror with BEIR's own in data.beir_url"
+            )
+
+    def _write(self, name: str, folder: Path, expected: beir_sets.Folder, target: Path) -> None:
         """Check one unpacked folder and write it to `target`, with its report."""
-        rows = {split: _rows(folder / "qrels" / f"{split}.tsv") for split in expected["splits"]}
-        reported = self.entry["reported"]
+        reported, rule = self.entry.reported, self.entry.queries_are_documents
+        judgements = {split: _rows(folder / "qrels" / f"{split}.tsv") for split in expected.splits}
         (folder / "qrels" / f"{reported}.tsv").replace(folder / "qrels" / "test.tsv")
-        benchmark = read_benchmark(
-            folder, name=name, queries_are_documents=self.entry.get("queries_are_documents", False)
+        benchmark = read_benchmark(folder, name=name, queries_are_documents=rule)
+        queries = {split: benchmark.queries["test" if split == reported else split] for split in judgements}
+        found = beir_sets.Folder(
+            len(benchmark.doc_ids),
+            {split: beir_sets.Counts(len(queries[split]), count) for split, count in judgements.items()},
         )
-        found = _counts(benchmark, rows, reported)
-        known = _flat(expected)
+        figures = _by_what_they_count(expected)
         wrong = [
-            f"{found[key]} {key} instead of {count}" for key, count in known.items() if count not in (None, found[key])
+            f"{count} {what} instead of {figures[what]}"
+            for what, count in _by_what_they_count(found).items()
+            if count != figures[what]
         ]
-        if wrong:
+        if wrong and self.published:
             raise RagcunError(f"BEIR's {name} has {', '.join(wrong)}; name a mirror with BEIR's own in data.beir_url")
-        md5 = known["md5"] = self.entry["md5"]
+        checks = sorted([*figures, "md5"])
         origin = {
             "source": f"BEIR {name}",
             "url": str(Address(self.url)),
-            "licence": self.entry["licence"],
-            "revision": md5 and f"md5:{md5}",
+            "licence": self.entry.licence,
+            "revision": f"md5:{self.entry.md5}" if self.published else None,
             "reported_split": reported,
-            "checked": sorted(key for key, count in known.items() if count is not None),
-            "unchecked": sorted(key for key, count in known.items() if count is None),
+            "checked": checks if self.published else [],
+            "unchecked": [] if self.published else checks,
         }
         write_benchmark(benchmark, target, origin)
-
-
-def _without_figures(entry: Any) -> Any:
-    """The same entry with every MD5 and count unknown."""
-    if isinstance(entry, dict):
-        return {key: None if key == "md5" else _without_figures(value) for key, value in entry.items()}
-    return None if type(entry) is int else entry
 
 
 def _rows(qrels: Path) -> int:
@@ -117,18 +110,58 @@ def _rows(qrels: Path) -> int:
         return sum(bool(line.strip()) for line in file) - 1
 
 
-def _counts(benchmark: Benchmark, rows: dict[str, int], reported: str) -> dict[str, int]:
-    """What was found, under the keys of `_flat`. The reported split was read as `test`."""
-    found = {"documents": len(benchmark.doc_ids)}
-    for split, judgements in rows.items():
-        found[f"queries in {split}"] = len(benchmark.queries["test" if split == reported else split])
-        found[f"judgements in {split}"] = judgements
-    return found
+def _by_what_they_count(folder: beir_sets.Folder) -> dict[str, int]:
+    counts = {"documents": folder.documents}
+    for split, of in folder.splits.items():
+        counts |= {f"{what} in {split}": count for what, count in of._asdict().items()}
+    return counts
 
 
-def _flat(expected: dict[str, Any]) -> dict[str, Any]:
-    """What the registry expects, by what it counts."""
-    return {
-        "documents": expected["documents"],
-        **{f"{what} in {split}": count for split, of in expected["splits"].items() for what, count in of.items()},
-    }
+class LocalBenchmark:
+    """A user's folder in BEIR's layout, under the name that `data.local` gives it; copied, so that the run keeps what it used.
+
+    Args:
+        queries_are_documents: whether `data.queries_are_documents` names it.
+    """
+
+    def __init__(self, name: str, folder: Path, *, queries_are_documents: bool = False) -> None:
+        self.name, self.folder, self.queries_are_documents = name, folder.expanduser(), queries_are_documents
+
+    def benchmark(self) -> Benchmark:
+        """Read and check it.
+
+        Raises:
+            RagcunError: as `read_benchmark` does; or its queries are said to be documents, and no query has a document's id.
+        """
+        benchmark = read_benchmark(
+            self.folder, name=self.name, strict=True, queries_are_documents=self.queries_are_documents
+        )
+        queries = benchmark.all_queries
+        shared = {document: row for row, document in enumerate(benchmark.doc_ids) if document in queries}
+        if self.queries_are_documents and not shared:
+            raise RagcunError(
+                f"data.queries_are_documents names {self.name}, but none of its queries has the id of a document: give a "
+                "query the id of the document that it is, or remove the name there"
+            )
+        same = sum(_is_document(queries[query], benchmark, row) for query, row in shared.items())
+        if same and not self.queries_are_documents:
+            logger.warning(
+                "%s: %d of %d queries are documents of its corpus, with the same id and text, and will find themselves; "
+                "name it in data.queries_are_documents to leave a query's own document out of its results",
+                self.name,
+                same,
+                len(queries),
+            )
+        return benchmark
+
+    def fetch(self, *, target: Path) -> None:
+        """Copy the files of BEIR's layout. Raises as `benchmark` does."""
+        write_benchmark(
+            self.benchmark(), target, {"source": f"data.local.{self.name}", "licence": None, "revision": None}
+        )
+
+
+def _is_document(query: str, benchmark: Benchmark, row: int) -> bool:
+    """Whether the query's text is the document's title, its text, or both."""
+    title, body = benchmark.titles[row], benchmark.bodies[row]
+    return normal_form(query) in {normal_form(text) for text in (title, body, document_text(title, body))}

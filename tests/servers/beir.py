@@ -3,9 +3,6 @@
     with HttpServer(beir_routes()) as server:       # data.beir_url is server.url + "/beir"
         monkeypatch.setattr(beir_sets, "REGISTRY", beir_entries())
 
-A copy of the project that runs by itself gets `registry_module()` as its ragcun/sources/beir_sets.py. The zips are the
-same bytes each time, so both fit a mirror in another process.
-
 In every set: documents with metadata, with an empty title, without title, without any text, and in several scripts;
 judgements of degree 2 and 0, and one of a document that is not there; queries of other splits; files nobody asked for.
 """
@@ -13,12 +10,14 @@ judgements of degree 2 and 0, and one of a document that is not there; queries o
 import hashlib
 import io
 import json
-import pprint
 import zipfile
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from ragcun.sources import beir_sets
+from ragcun.sources.beir_sets import BeirSet, Counts, Folder
 from tests.servers.http import Response
 
 # Each query asks for the document of the same row.
@@ -42,14 +41,9 @@ def beir_routes(prefix: str = "/beir") -> dict[str, Response]:
     return {f"{prefix}/{name}.zip": Response(zip_of(name)) for name in beir_sets.REGISTRY}
 
 
-def beir_entries() -> dict[str, dict[str, Any]]:
+def beir_entries() -> dict[str, BeirSet]:
     """The registry that fits the mirror; licences, splits and parts are the real ones'."""
     return {name: _entry(name, real) for name, real in beir_sets.REGISTRY.items()}
-
-
-def registry_module() -> str:
-    """The text of a module in the place of ragcun/sources/beir_sets.py that fits the mirror."""
-    return f'"""The registry of a mirror of tiny sets."""\n\nREGISTRY = {pprint.pformat(beir_entries(), sort_dicts=False)}\n'
 
 
 @cache
@@ -57,7 +51,7 @@ def zip_of(name: str) -> bytes:
     """The zip file of the set `name`."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for part in beir_sets.REGISTRY[name].get("parts", [""]):
+        for part in beir_sets.REGISTRY[name].folders:
             for file, content in folder_files(part).items():
                 # An entry of a fixed date: the same bytes each time.
                 archive.writestr(zipfile.ZipInfo("/".join(filter(None, (name, part, file)))), content)
@@ -84,23 +78,16 @@ def folder_files(part: str = "") -> dict[str, str]:
     return files
 
 
-def _entry(name: str, real: dict[str, Any]) -> dict[str, Any]:
+def _entry(name: str, real: BeirSet) -> BeirSet:
     content = zip_of(name)
     md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    if "parts" in real:
-        counts = {"parts": {part: _counts(expected["splits"]) for part, expected in real["parts"].items()}}
-    else:
-        counts = _counts(real["splits"])
-    return {**real, "md5": md5, "zip_bytes": len(content), **counts}
+    folders = {part: _folder(expected.splits) for part, expected in real.folders.items()}
+    return replace(real, md5=md5, zip_bytes=len(content), folders=folders)
 
 
-def _counts(splits: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "documents": len(TOPICS) + 1,
-        "splits": {
-            split: {"queries": len(_SPLITS[split]), "judgements": 2 * len(_SPLITS[split]) + 1} for split in splits
-        },
-    }
+def _folder(splits: Iterable[str]) -> Folder:
+    counts = {split: Counts(len(_SPLITS[split]), 2 * len(_SPLITS[split]) + 1) for split in splits}
+    return Folder(len(TOPICS) + 1, counts)
 
 
 def _jsonl(rows: list[dict[str, Any]]) -> str:
