@@ -118,6 +118,19 @@ def test_the_unpacked_size_is_bounded_as_declared_and_as_it_arrives(
     assert under(tmp_path / "t") == {}
 
 
+def test_a_size_that_the_archive_understates_is_never_exceeded(tmp_path: Path) -> None:
+    archive = tmp_path / "a.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("m/a.json", b"x" * 100_000)
+    content = archive.read_bytes()
+    size = (100_000).to_bytes(4, "little")
+    assert content.count(size) == 2, "the local and the central header hold the size, else nothing is understated"
+    archive.write_bytes(content.replace(size, (10).to_bytes(4, "little")))
+    with pytest.raises(RagcunError, match="the archive is damaged"):
+        extract_zip(archive, tmp_path / "target", folder="m", origin="a.zip")
+    assert sum(map(len, under(tmp_path / "target").values())) <= 10
+
+
 def test_a_folder_the_archive_lacks_and_a_file_that_is_no_zip_are_named(tmp_path: Path) -> None:
     archive = make_zip(tmp_path / "a.zip", {"other/a": b"x"})
     with pytest.raises(RagcunError, match=r"a\.zip: the archive has no folder set;"):

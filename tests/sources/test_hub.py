@@ -15,7 +15,7 @@ import pytest
 from huggingface_hub import constants, file_download
 
 from ragcun.core.errors import RagcunError
-from ragcun.sources.hub import HubModel
+from ragcun.sources.models import HubModel
 from tests.servers.http import Fault, HttpServer, Response
 from tests.servers.hub import TOKEN, HubServer, Repo, hub_environment
 from tests.sources.conftest import MODEL_FILES, UNWANTED_FILES, StartHub, files_of
@@ -276,11 +276,11 @@ def test_a_full_disk_is_named_and_nothing_half_written_stays(
             HubModel("maker/model").fetch(target=target)
     assert not [path for path in Path(constants.HF_HUB_CACHE).rglob("blobs/*") if path.is_file()]
     monkeypatch.setattr(shutil, "copyfile", full)
-    with pytest.raises(RagcunError, match=r"cannot be written \(No space left on device\); make room"):
+    with pytest.raises(RagcunError, match=r"cannot be copied to .* \(No space left on device\); make room"):
         HubModel("maker/model").fetch(target=target)
 
 
-FETCH = "import sys; from pathlib import Path; from ragcun.sources.hub import HubModel; "
+FETCH = "import sys; from pathlib import Path; from ragcun.sources.models import HubModel; "
 FETCH += "HubModel('maker/model').fetch(target=Path(sys.argv[1]))"
 
 

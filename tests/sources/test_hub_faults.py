@@ -10,7 +10,7 @@ import pytest
 
 from ragcun.core.errors import RagcunError
 from ragcun.params import Wikipedia as Settings
-from ragcun.sources.hub import HubModel
+from ragcun.sources.models import HubModel
 from ragcun.sources.records import read_passages, write_passages
 from ragcun.sources.source_report import SourceReport
 from ragcun.sources.wikipedia import REPOSITORY, Wikipedia

@@ -9,7 +9,7 @@ import pytest
 
 from ragcun.core.errors import RagcunError
 from ragcun.fetch.hub.token import hub_token, without_token
-from ragcun.sources.hub import HubModel
+from ragcun.sources.models import HubModel
 from tests.servers.http import Fault
 from tests.servers.hub import TOKEN, TOKEN_WITH_ACCESS, HubServer, Repo, article, hub_environment, wikipedia_files
 from tests.sources.conftest import MODEL_FILES, StartHub
@@ -85,7 +85,7 @@ from ragcun.sources.source_report import SourceReport
 from ragcun.sources.records import write_passages
 from ragcun.fetch.hub import client
 from ragcun.fetch.retry import Patience
-from ragcun.sources.hub import HubModel
+from ragcun.sources.models import HubModel
 from ragcun.sources.wikipedia import Wikipedia
 client._PATIENCE = Patience(attempts=5, first_wait=0.01)
 folder = Path(sys.argv[1])

@@ -7,11 +7,9 @@ import pytest
 
 from ragcun.core.errors import RagcunError
 from ragcun.params import Data, load_params
-from ragcun.sources.beir import BeirBenchmark
+from ragcun.sources.beir import BeirBenchmark, LocalBenchmark
 from ragcun.sources.fanoutqa import FanOutQA
-from ragcun.sources.hub import HubModel
-from ragcun.sources.local import LocalBenchmark, LocalModel
-from ragcun.sources.pypi import PypiModel
+from ragcun.sources.models import HubModel, LocalModel, PypiModel
 from ragcun.sources.registry import benchmark_source, model_source, pair_source, passage_source
 from ragcun.sources.user_files.pairs import OwnPairs
 from ragcun.sources.user_files.passages import OwnPassages

