@@ -7,7 +7,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from ragcun.core.files import atomic_folder
+from ragcun.core.files import atomic_folder, write_none
 from ragcun.params import load_params
 from ragcun.sources.records import write_pairs, write_passages
 from ragcun.sources.registry import fetch_benchmark, model_source, pair_source, passage_source
@@ -35,7 +35,7 @@ def main() -> None:
         logger.info("%d pairs of %d rows", report.kept, report.read)
     elif params.data.validation is None:
         with atomic_folder(Path("data/validation")) as folder:
-            (folder / "none.txt").write_text("data.validation is null\n", encoding="utf-8")
+            write_none(folder, "data.validation is null")
     else:
         fetch_benchmark(params.data.validation, params.data, Path("data/validation"))
 

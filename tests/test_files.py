@@ -1,13 +1,15 @@
 """A file or folder is whole or absent, whatever happens while it is written."""
 
 import errno
+import itertools
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from ragcun.core.files import atomic_file, atomic_folder, sha256_file, write_json
+from ragcun.core.files import JsonValues, atomic_file, atomic_folder, sha256_file, write_json
 
 
 def test_a_file_appears_only_when_its_block_has_ended(tmp_path: Path) -> None:
@@ -86,3 +88,17 @@ def test_an_error_without_a_path_gets_that_of_what_was_written(make: Callable, t
         raise OSError(errno.ENOSPC, "the disk is full")
     assert caught.value.filename == str(tmp_path / "out")
     assert not list(tmp_path.iterdir())
+
+
+def test_json_values_come_in_any_order(tmp_path: Path) -> None:
+    values = [["a", "b"], [], ["naïve\0\n", "\ud800"], {"x": None}, "text", 5]
+    lines = [json.dumps(value).encode("ascii") for value in values]
+    (tmp_path / "file").write_bytes(b"".join(lines))
+    with (tmp_path / "file").open("rb") as file:
+        read = JsonValues(file, [0, *itertools.accumulate(map(len, lines))])
+        assert len(read) == len(values)
+        for number in (5, 0, 2, 1, 3, 4, 2):
+            assert read[number] == values[number]
+        for number in (-1, len(values)):
+            with pytest.raises(IndexError):
+                read[number]

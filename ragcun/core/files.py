@@ -1,14 +1,14 @@
-"""Files that are whole or absent: write aside, then rename; and the hashes that name what they hold."""
+"""Files that are whole or absent (written aside, then renamed), their hashes, and JSON values read by number."""
 
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import platformdirs
 
@@ -72,6 +72,32 @@ def write_json(path: Path, value: Any) -> None:
         partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+class JsonValues:
+    """JSON values in an open file, read by number: value i is the bytes from places[i] to places[i + 1]."""
+
+    def __init__(self, file: IO[bytes], places: Sequence[int]) -> None:
+        self._file, self._places = file, places
+
+    def __len__(self) -> int:
+        return len(self._places) - 1
+
+    def __getitem__(self, number: int) -> Any:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        start, end = self._places[number], self._places[number + 1]
+        return json.loads(os.pread(self._file.fileno(), end - start, start))
+
+
+def write_none(folder: Path, why: str) -> None:
+    """Leave a note in the folder of an output that holds nothing: DVC needs the output to exist."""
+    (folder / _NONE).write_text(f"{why}\n", encoding="utf-8")
+
+
+def is_none(folder: Path) -> bool:
+    """Whether `write_none` left its note there."""
+    return (folder / _NONE).is_file()
+
+
 def sha256_file(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
@@ -81,6 +107,9 @@ def sha256_file(path: Path) -> str:
 def hash_files(folder: Path, files: Iterable[Path]) -> dict[str, str]:
     """The SHA-256 of each of the files, by its path from `folder` on."""
     return {path.relative_to(folder).as_posix(): sha256_file(path) for path in sorted(set(files))}
+
+
+_NONE = "none.txt"
 
 
 def _name(error: OSError, path: Path) -> None:

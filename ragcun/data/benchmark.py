@@ -16,11 +16,11 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 from ragcun.core.errors import RagcunError
 from ragcun.core.files import atomic_folder, write_json
-from ragcun.data.corpus import CorpusFile, JsonLines, LazyTexts, text_of
+from ragcun.data.corpus import CorpusFile, LazyTexts, json_lines, text_of
 from ragcun.data.text import document_text
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,6 @@ logger = logging.getLogger(__name__)
 SPLITS = ("test", "dev")
 _COLUMNS = ("query-id", "corpus-id", "score")
 _REPORT = "report.json"
-_Line = TypeVar("_Line")
 
 
 @dataclass(frozen=True)
@@ -88,19 +87,20 @@ def write_benchmark(benchmark: Benchmark, folder: Path, origin: Mapping[str, Any
 def read_benchmark(
     folder: Path, *, name: str | None = None, strict: bool = False, queries_are_documents: bool | None = None
 ) -> Benchmark:
-    """Read and check the BEIR folder `folder`; the benchmark's name is the folder's unless given.
+    """Read and check the BEIR folder `folder`.
 
-    Whether its queries are documents is read from the report that `write_benchmark` left, unless given; a folder
-    without a report has none that are.
+    Documents without text, and judgements of documents that are not there, get a warning: real collections have the
+    first, published benchmarks judge the second and their scores count them.
 
-    Real collections have documents without text, and a document that is not retrieved costs nothing: they are kept, with
-    a warning. Published benchmarks also judge documents that are not there, and their scores count them: these are let
-    through with a warning, unless `strict`. In a user's folder such a judgement is rather an id written in two ways.
+    Args:
+        name: of the benchmark; the folder's unless given.
+        strict: whether a judgement of an unknown document is an error, as in a user's folder it is rather an id that is
+            written in two ways.
+        queries_are_documents: as the report of `write_benchmark` says, unless given; False without a report.
 
     Raises RagcunError, naming file and line, for: a missing file, no test qrels, malformed JSON, an id that is missing,
     no string or given twice, a query without text, qrels of other columns, a score that is no integer, a judgement of
-    an unknown query, one given twice, a split without any relevant document; where `strict`, for a judgement of an
-    unknown document.
+    an unknown query, one given twice, a split without any relevant document.
     """
     if not folder.is_dir():
         raise RagcunError(f"there is no benchmark folder {folder}; give the path of a folder in BEIR's layout")
@@ -110,25 +110,15 @@ def read_benchmark(
     queries, qrels = {}, {}
     for split in SPLITS:
         path = folder / "qrels" / f"{split}.tsv"
-        if split == "dev" and not path.exists():
-            continue
-        judged = _read_qrels(path, known_queries=texts, known_documents=known, strict=strict)
-        queries[split] = {query: text for query, text in texts.items() if query in judged}
-        qrels[split] = {query: judged[query] for query in queries[split]}
-    if queries_are_documents is None:
-        queries_are_documents = _stored_rule(folder)
-    benchmark = Benchmark(
-        name or folder.name, corpus.ids, corpus.titles, corpus.bodies, queries, qrels, queries_are_documents
-    )
+        if split == "test" or path.exists():
+            judged = _read_qrels(path, known_queries=texts, known_documents=known, strict=strict)
+            queries[split] = {query: text for query, text in texts.items() if query in judged}
+            qrels[split] = {query: judged[query] for query in queries[split]}
+    rule = _stored_rule(folder) if queries_are_documents is None else queries_are_documents
+    benchmark = Benchmark(name or folder.name, corpus.ids, corpus.titles, corpus.bodies, queries, qrels, rule)
     if corpus.without_text:
         logger.warning("%s: %d documents have neither title nor text", benchmark.name, corpus.without_text)
-    if lost := _own_answers(benchmark):
-        logger.warning(
-            "%s: of %d queries the document with the query's own id is judged relevant, and left out of the results all "
-            "the same: queries are documents here",
-            benchmark.name,
-            lost,
-        )
+    _warn_of_own_answers(benchmark)
     return benchmark
 
 
@@ -167,10 +157,17 @@ def _stored_rule(folder: Path) -> bool:
     return path.is_file() and bool(json.loads(path.read_text(encoding="utf-8")).get("queries_are_documents"))
 
 
-def _own_answers(benchmark: Benchmark) -> int:
-    """How many queries' own document, which is left out of their results, is judged relevant."""
+def _warn_of_own_answers(benchmark: Benchmark) -> None:
+    """Warn of queries whose own document is judged relevant, as it is left out of their results all the same."""
     judged = {query: documents for qrels in benchmark.qrels.values() for query, documents in qrels.items()}
-    return sum(judged[query].get(document, 0) > 0 for query, document in benchmark.own_documents.items())
+    lost = sum(judged[query].get(document, 0) > 0 for query, document in benchmark.own_documents.items())
+    if lost:
+        logger.warning(
+            "%s: of %d queries the document with the query's own id is judged relevant, and left out of the results all "
+            "the same: queries are documents here",
+            benchmark.name,
+            lost,
+        )
 
 
 def _write_jsonl(path: Path, rows: Iterator[dict[str, str]]) -> None:
@@ -181,7 +178,7 @@ def _write_jsonl(path: Path, rows: Iterator[dict[str, str]]) -> None:
 def _read_queries(path: Path) -> dict[str, str]:
     """Query id -> text."""
     texts: dict[str, str] = {}
-    for where, _, key, row in JsonLines(path):
+    for where, _, key, row in json_lines(path):
         if key in texts:
             raise RagcunError(f"{where}: the query id {key!r} is given twice; keep one of the two lines")
         texts[key] = text_of(row, "text", where)
@@ -193,44 +190,24 @@ def _read_queries(path: Path) -> dict[str, str]:
 def _read_qrels(
     path: Path, *, known_queries: dict[str, str], known_documents: set[str], strict: bool
 ) -> dict[str, dict[str, int]]:
-    """Query id -> document id -> score. The csv dialect is beir's own, so that odd ids mean the same to both."""
+    """Query id -> document id -> score."""
     qrels: dict[str, dict[str, int]] = {}
-    if not path.is_file():
-        raise RagcunError(
-            f"{path} is missing: a benchmark needs judgements; add the file ({', '.join(_COLUMNS)}, tab-separated)"
-        )
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_MINIMAL)
-        for row in _decoded(reader, path):
-            where = f"{path}, line {reader.line_num}"
-            if len(row) != len(_COLUMNS):
-                raise RagcunError(
-                    f"{where}: {len(row)} columns instead of 3; write {', '.join(_COLUMNS)}, separated by tabs"
-                )
-            query, document, score = row
-            if reader.line_num == 1:
-                if _is_integer(score):
-                    raise RagcunError(
-                        f"{where}: the header is missing; add the line {', '.join(_COLUMNS)}, separated by tabs"
-                    )
-                continue
-            if not _is_integer(score):
-                raise RagcunError(
-                    f"{where}: the score {score!r} is not an integer; write 0 for not relevant, 1 or more for relevant"
-                )
-            if query not in known_queries:
-                raise RagcunError(
-                    f"{where}: the query id {query!r} is not in queries.jsonl; add the query or remove the line"
-                )
-            if document not in known_documents and strict:
-                raise RagcunError(
-                    f"{where}: the document id {document!r} is not in corpus.jsonl; add the document or remove the line"
-                )
-            if qrels.setdefault(query, {}).setdefault(document, int(score)) != int(score):
-                raise RagcunError(
-                    f"{where}: {query!r} and {document!r} are judged twice, differently; keep one of the two lines"
-                )
-    unknown = sum(document not in known_documents for documents in qrels.values() for document in documents)
+    unknown = 0
+    for where, query, document, score in _judgements(path):
+        if query not in known_queries:
+            raise RagcunError(
+                f"{where}: the query id {query!r} is not in queries.jsonl; add the query or remove the line"
+            )
+        if strict and document not in known_documents:
+            raise RagcunError(
+                f"{where}: the document id {document!r} is not in corpus.jsonl; add the document or remove the line"
+            )
+        judged = qrels.setdefault(query, {})
+        unknown += document not in known_documents and document not in judged
+        if judged.setdefault(document, score) != score:
+            raise RagcunError(
+                f"{where}: {query!r} and {document!r} are judged twice, differently; keep one of the two lines"
+            )
     if unknown:
         logger.warning("%s: %d judgements are of documents that are not in corpus.jsonl", path, unknown)
     if not any(score > 0 for documents in qrels.values() for score in documents.values()):
@@ -238,11 +215,42 @@ def _read_qrels(
     return qrels
 
 
-def _decoded(lines: Iterator[_Line], path: Path) -> Iterator[_Line]:
-    try:
-        yield from lines
-    except UnicodeDecodeError as error:
-        raise RagcunError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
+class _Judgement(NamedTuple):
+    """A line of qrels, and where it stands."""
+
+    where: str
+    query: str
+    document: str
+    score: int
+
+
+def _judgements(path: Path) -> Iterator[_Judgement]:
+    """The lines below the header. The csv dialect is beir's own, so that odd ids mean the same to both."""
+    columns = ", ".join(_COLUMNS)
+    if not path.is_file():
+        raise RagcunError(f"{path} is missing: a benchmark needs judgements; add the file ({columns}, tab-separated)")
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_MINIMAL)
+        try:
+            for row in reader:
+                where = f"{path}, line {reader.line_num}"
+                if len(row) != len(_COLUMNS):
+                    raise RagcunError(f"{where}: {len(row)} columns instead of 3; write {columns}, separated by tabs")
+                query, document, score = row
+                if reader.line_num > 1:
+                    yield _Judgement(where, query, document, _score(score, where))
+                elif _is_integer(score):
+                    raise RagcunError(f"{where}: the header is missing; add the line {columns}, separated by tabs")
+        except UnicodeDecodeError as error:
+            raise RagcunError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
+
+
+def _score(text: str, where: str) -> int:
+    if not _is_integer(text):
+        raise RagcunError(
+            f"{where}: the score {text!r} is not an integer; write 0 for not relevant, 1 or more for relevant"
+        )
+    return int(text)
 
 
 def _is_integer(text: str) -> bool:

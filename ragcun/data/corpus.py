@@ -1,20 +1,20 @@
-"""The documents of a benchmark that stay in their file: one pass checks it and notes where each line begins.
+"""JSON lines with an `_id`, checked; and a corpus whose texts stay in their file.
 
-A corpus of millions is then a list of ids and of 8-byte places; a text is read when it is asked for. The file must not
-change meanwhile.
+One pass over corpus.jsonl checks it and notes where each line begins. A corpus of millions is then a list of ids and of
+8-byte places; a text is read when it is asked for. The file must not change meanwhile.
 """
 
 import json
 import logging
-import os
 import re
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 from ragcun.core.errors import RagcunError
+from ragcun.core.files import JsonValues
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +37,8 @@ class LazyTexts(Sequence[str]):
     @overload
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self._get(row) for row in range(*index.indices(self._length))]
-        if not -self._length <= index < self._length:
-            raise IndexError(index)
-        return self._get(index % self._length)
+        rows = range(self._length)[index]
+        return self._get(rows) if isinstance(rows, int) else [self._get(row) for row in rows]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and len(self) == len(other) and all(map(str.__eq__, self, other))
@@ -49,35 +46,36 @@ class LazyTexts(Sequence[str]):
     __hash__ = None  # type: ignore[assignment]
 
 
-class JsonLines:
-    """Reads JSON objects with an `_id` from a file, a line each; every failure names file and line.
+class JsonLine(NamedTuple):
+    """An object of a file of JSON lines: file and line for messages, the byte where the line begins, `_id`, the object."""
 
-    Warns, at the end of an iteration, of lines whose texts `text_of` repairs.
+    where: str
+    place: int
+    id: str
+    row: dict[str, Any]
 
-    Raises RagcunError, on iteration, for a missing file, bytes that are not UTF-8, malformed JSON, an `_id` that is
-    missing, blank, no string, or not to be written in a file of judgements.
+
+def json_lines(path: Path) -> Iterator[JsonLine]:
+    """Yield the lines that are not blank. Warns, at the end, of lines whose texts `text_of` repairs.
+
+    Raises RagcunError, naming file and line, for a missing file, bytes that are not UTF-8, malformed JSON, an `_id` that
+    is missing, blank, no string, or cannot be written in a file of judgements.
     """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        if not path.is_file():
-            raise RagcunError(
-                f"{path} is missing; a folder in BEIR's layout has corpus.jsonl, queries.jsonl and qrels/test.tsv"
-            )
-
-    def __iter__(self) -> Iterator[tuple[str, int, str, dict[str, Any]]]:
-        """Yield (file and line for messages, place of the line in bytes, `_id`, object) for each line that is not blank."""
-        place = repaired = 0
-        with self.path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    where = f"{self.path}, line {number}"
-                    row = _parse(line, where)
-                    repaired += any(_SURROGATES.search(row[key]) for key in _TEXTS if isinstance(row.get(key), str))
-                    yield where, place, _id(row, where), row
-                place += len(line)
-        if repaired:
-            logger.warning("%s: lone surrogates in %d lines were replaced by U+FFFD", self.path, repaired)
+    if not path.is_file():
+        raise RagcunError(
+            f"{path} is missing; a folder in BEIR's layout has corpus.jsonl, queries.jsonl and qrels/test.tsv"
+        )
+    place = repaired = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                where = f"{path}, line {number}"
+                row = _parse(line, where)
+                repaired += any(_SURROGATES.search(row[key]) for key in _TEXTS if isinstance(row.get(key), str))
+                yield JsonLine(where, place, _id(row, where), row)
+            place += len(line)
+    if repaired:
+        logger.warning("%s: lone surrogates in %d lines were replaced by U+FFFD", path, repaired)
 
 
 class CorpusFile:
@@ -85,31 +83,30 @@ class CorpusFile:
 
     Documents with neither title nor text are kept, for real collections have them; `without_text` counts them.
 
-    Raises RagcunError as `JsonLines` does, for an id twice, a title or text that is no string, and no document at all.
+    Raises RagcunError as `json_lines` does, for an id twice, a title or text that is no string, and no document at all.
     """
 
     def __init__(self, path: Path) -> None:
         self.ids: list[str] = []
         self.without_text = 0
-        self._places = array("q")
+        places = array("q")
         seen: set[str] = set()
-        for where, place, key, row in JsonLines(path):
+        for where, place, key, row in json_lines(path):
             if key in seen:
                 raise RagcunError(f"{where}: the document id {key!r} is given twice; keep one of the two lines")
             seen.add(key)
             self.without_text += not (text_of(row, "title", where) + text_of(row, "text", where)).strip()
             self.ids.append(key)
-            self._places.append(place)
+            places.append(place)
         if not self.ids:
             raise RagcunError(f"{path} is empty; it needs one document a line")
-        self._file = path.open("rb")
-        self._places.append(path.stat().st_size)
+        places.append(path.stat().st_size)
+        self._name, self._rows = str(path), JsonValues(path.open("rb"), places)
         self.titles = LazyTexts(len(self.ids), partial(self._text, "title"))
         self.bodies = LazyTexts(len(self.ids), partial(self._text, "text"))
 
     def _text(self, key: str, row: int) -> str:
-        start, end = self._places[row], self._places[row + 1]
-        return text_of(json.loads(os.pread(self._file.fileno(), end - start, start)), key, self._file.name)
+        return text_of(self._rows[row], key, self._name)
 
 
 def text_of(row: dict[str, Any], key: str, where: str) -> str:

@@ -5,20 +5,24 @@ inverse_cloze a sentence asks for the rest of its passage (Lee et al. 2019, arXi
 title_body    the title asks for the body
 """
 
+import json
 import re
+import tempfile
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import compress
+from typing import IO
 
 import numpy as np
 import pandas as pd
 
 from ragcun.core.errors import RagcunError
+from ragcun.core.files import JsonValues
 from ragcun.data.digests import DigestList, Digests, Numbering
 from ragcun.data.pairs import PreparedPairs
 from ragcun.data.text import document_keys
 from ragcun.params import UnsupervisedPairs
-from ragcun.prepare.spool import Spool
 from ragcun.sources.records import Passage, Split
 
 # A crop is a tenth to a half of its passage's words.
@@ -85,8 +89,9 @@ def pretraining_pairs(
     """
     documents = DigestList(document_keys(passage.title, passage.text)[0] for passage in passages).array()
     usable = compress(passages, (np.isin(documents, allowed) & Numbering.of(documents).first).tolist())
-    with Spool([passage.id, passage.title, passage.text] for passage in usable) as spool:
-        pairs = make_pairs(_Spooled(spool), kind, count, seed)
+    with tempfile.TemporaryFile(prefix="ragcun-") as file:
+        spool = _Spool(usable, file)
+        pairs = make_pairs(spool, kind, count, seed)
         report: dict[str, object] = {"kind": kind, "passages": len(spool)}
     rows: dict[tuple[str, str, str], int] = {}
     for pair in pairs:
@@ -107,17 +112,22 @@ def pretraining_pairs(
     return PreparedPairs(made, frames["train"], frames["dev"], report)
 
 
-class _Spooled(Sequence[Passage]):
-    """Passages in a file."""
+class _Spool(Sequence[Passage]):
+    """Passages written to a file, so that they are not held."""
 
-    def __init__(self, spool: Spool) -> None:
-        self._spool = spool
+    def __init__(self, passages: Iterable[Passage], file: IO[bytes]) -> None:
+        places = array("q", [0])
+        for passage in passages:
+            record = json.dumps([passage.id, passage.title, passage.text]).encode("ascii")
+            places.append(places[-1] + file.write(record))
+        file.flush()
+        self._records = JsonValues(file, places)
 
     def __len__(self) -> int:
-        return len(self._spool)
+        return len(self._records)
 
     def __getitem__(self, number: int) -> Passage:  # type: ignore[override]
-        return Passage(*self._spool[number])
+        return Passage(*self._records[number])
 
 
 def _crops(passage: Passage, random: np.random.Generator) -> TextPair | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ragcun.core.errors import RagcunError
+from ragcun.core.files import is_none
 from ragcun.data.benchmark import Benchmark, read_benchmark, read_parts
 
 SPLIT = "dev"
@@ -48,7 +49,7 @@ def read_validation(folder: Path, first_id: int) -> Validation | None:
 
 def read_validation_benchmark(folder: Path) -> Benchmark | None:
     """What `download@validation` wrote; None where data.validation names nothing. Raises RagcunError for several parts."""
-    if (folder / "none.txt").is_file():
+    if is_none(folder):
         return None
     if list(read_parts(folder)) != [""]:
         raise RagcunError("data.validation names a benchmark of several parts: name one without, or null")

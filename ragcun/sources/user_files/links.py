@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ragcun.core.errors import RagcunError
-from ragcun.core.files import atomic_folder
+from ragcun.core.files import atomic_folder, write_none
 
 # Where the pipeline's outputs lie. A setting that names one of them would make its result depend on the run before.
 OUTPUTS = (
@@ -115,4 +115,4 @@ def _link(files: dict[str, Path], folder: Path, key: str) -> None:
             place = folder.absolute() / name
             (partial / name).symlink_to(os.path.relpath(file.absolute(), place.parent) if inside else file.absolute())
         if not files:
-            (partial / "none.txt").write_text(f"{key} names no file of yours\n", encoding="utf-8")
+            write_none(partial, f"{key} names no file of yours")
