@@ -1,21 +1,20 @@
-"""From raw passages and pairs to prepared ones: keep the splits apart, number the texts, mine hard negatives.
+"""From the sources' passages and pairs to prepared ones: keep the splits apart, number the texts, mine hard negatives.
 
-1. Nothing the held-out queries ask for is seen in training (C8). A document that answers a dev or test query leaves
-   the training passages, the train positives and the given negatives; a train pair whose query reads as a dev or test
-   query leaves too. Dev is kept apart from test in the same way, so that the choice of a checkpoint does not look at
-   test either.
+1. Training sees nothing that held-out queries ask for (C8). A document that answers a dev or test query leaves the
+   training passages, the train positives and the given negatives; a train pair whose query reads as a dev or test query
+   leaves too. Dev is kept apart from test in the same way, so that the choice of a checkpoint does not look at test.
 2. Every distinct text becomes a row of one table: train passages first, so that their ids are 0 … T-1, in the order
    they came. Of texts that differ in white space or in how Unicode composes them, the first stands for all.
 3. A train pair's hard negatives are those its source gave, then the first passages BM25 finds for its query among
    the train passages that are no known positive of it.
 
 Texts are compared in their normal form, and a passage with its title as well as without, as a pair may hold the answer
-without it (`held_out.Documents`). Passage and answer then stay two rows, as they are two texts for a model; which rows
-are the same document is written too, so that neither is ever a negative for the other's query. One row for both would
-give the pair another text than its source did, and could not serve a body that several titles share.
+without it (`held_out.Documents`). Both stay rows, as they are two texts for a model; `same` says which rows are one
+document, so that neither is ever a negative for the other's query. One row for both would give the pair another text
+than its source did, and could not serve a body that several titles share.
 
-The decisions are made on digests of the texts, in arrays; the texts themselves stream from the raw files when the table
-is written, so that memory does not grow with their length. Only mining holds the train passages, in BM25's index.
+Decisions are made on digests in arrays, and the texts stream from the sources' files when the table is written, so memory
+does not grow with their length. Only mining holds the train passages, in BM25's index.
 """
 
 import logging
@@ -30,7 +29,7 @@ import pandas as pd
 from ragcun.data.digests import Numbering, places
 from ragcun.data.pairs import Ids, SameDocuments, StreamedPairs, TextRow, same_frame
 from ragcun.data.text import document_text
-from ragcun.prepare.held_out import Documents, Given, Negatives, Selection
+from ragcun.prepare.held_out import Documents, Given, Negatives, UsablePairs
 from ragcun.prepare.mining import mine
 from ragcun.sources.records import Pair, Passage
 
@@ -41,7 +40,7 @@ logger = logging.getLogger(__name__)
 class _Table:
     """The numbered texts: passages 0 … P-1, of which the first `train_passages` are train; then the queries.
 
-    The flags say, for each raw passage, pair and given negative, whether a text of the table is first met there.
+    The flags say, for each given passage, pair and given negative, whether a text of the table is first met there.
     """
 
     sizes: dict[tuple[str, str], int]
@@ -55,9 +54,9 @@ class _Table:
     same: pd.DataFrame
 
     @classmethod
-    def of(cls, given: Given, kept: np.ndarray, selections: dict[str, Selection], negatives: Negatives) -> "_Table":
+    def of(cls, given: Given, kept: np.ndarray, usable: dict[str, UsablePairs], negatives: Negatives) -> "_Table":
         passages = given.documents.full
-        train, dev = selections["train"].rows, selections["dev"].rows
+        train, dev = usable["train"].rows, usable["dev"].rows
         # Ids follow the order in which the source gave the negatives, so that they can be written as they stream.
         came = np.argsort(negatives.slots)
         parts = [passages[kept], given.positive[train], given.negative[negatives.slots[came]], given.positive[dev]]
@@ -108,43 +107,37 @@ def prepare(passages: Iterable[Passage], pairs: Iterable[Pair], *, mined_negativ
     """Prepare the pairs for training; the same input gives the same output, to the byte.
 
     Args:
-        passages: documents that may be trained on; those that answer held-out queries are removed. These and the pairs
-            are gone through several times, also while the result's texts are.
-        pairs: of all splits; the test pairs only say what to remove.
-        mined_negatives: how many negatives to mine for a train pair, beside those it came with; 0 mines none.
+        passages: documents that may be trained on; those that answer held-out queries are removed.
+        pairs: of all splits; the test pairs only say what to remove. Both are iterated several times, the last time
+            while the result's texts are.
+        mined_negatives: how many negatives to mine for a train pair, beside those it came with.
 
-    Raises:
-        RagcunError: there is no train pair or no dev pair, or none is left.
+    Raises RagcunError where there is no train pair or no dev pair, or none is left.
     """
     given = Given.of(Documents.of(passages), pairs)
     if not given.of_split("test").any():
         logger.warning("the pairs have no test split: only the documents of the dev queries are kept out of training")
     held_out = given.of_split("dev", "test")
-    selections = {
-        "train": Selection.of(given, "train", held_out),
-        "dev": Selection.of(given, "dev", given.of_split("test")),
+    usable = {
+        "train": UsablePairs.of(given, "train", held_out),
+        "dev": UsablePairs.of(given, "dev", given.of_split("test")),
     }
-    negatives = Negatives.of(given, selections["train"], held_out)
+    negatives = Negatives.of(given, usable["train"], held_out)
     kept = ~np.isin(given.documents.full, given.answers(held_out))
-    table = _Table.of(given, kept, selections, negatives)
-    sizes = np.bincount(negatives.row, minlength=len(selections["train"].rows))
+    table = _Table.of(given, kept, usable, negatives)
+    sizes = np.bincount(negatives.row, minlength=len(usable["train"].rows))
     lists: Sequence[np.ndarray] = np.split(table.negatives, np.cumsum(sizes)[:-1])
     if mined_negatives:
-        lists = _mine(table, given, selections["train"], lists, table.rows(passages, pairs), mined_negatives)
+        lists = _mine(table, given, usable["train"], lists, table.rows(passages, pairs), mined_negatives)
     report = {
-        "train_pairs": selections["train"].counts,
-        "dev_pairs": selections["dev"].counts,
+        "train_pairs": usable["train"].counts,
+        "dev_pairs": usable["dev"].counts,
         "negatives": negatives.counts | _mined_report(lists, len(negatives.slots)),
         "test": _test_report(given),
-        "passages": {
-            "given": len(kept),
-            "removed_held_out": int((~kept).sum()),
-            "train": table.sizes["passage", "train"],
-            "dev": table.sizes["passage", "dev"],
-        },
+        "passages": _passages_report(kept, table),
     }
     train = _frame(table, "train", lists)
-    dev = _frame(table, "dev", [np.empty(0, dtype=np.int64)] * len(selections["dev"].rows))
+    dev = _frame(table, "dev", [np.empty(0, dtype=np.int64)] * len(usable["dev"].rows))
     return StreamedPairs(lambda: table.rows(passages, pairs), train, dev, report, table.same)
 
 
@@ -169,7 +162,7 @@ def _negatives_of(pairs: Iterable[Pair]) -> Iterator[str]:
 def _mine(
     table: _Table,
     given: Given,
-    train: Selection,
+    train: UsablePairs,
     own: Sequence[np.ndarray],
     rows: Iterator[TextRow],
     mined_negatives: int,
@@ -200,6 +193,15 @@ def _frame(table: _Table, split: str, negatives: Sequence[np.ndarray]) -> pd.Dat
             "negatives": pd.Series(list(negatives), dtype=object),
         }
     )
+
+
+def _passages_report(kept: np.ndarray, table: _Table) -> dict[str, int]:
+    return {
+        "given": len(kept),
+        "removed_held_out": int((~kept).sum()),
+        "train": table.sizes["passage", "train"],
+        "dev": table.sizes["passage", "dev"],
+    }
 
 
 def _mined_report(negatives: Sequence[np.ndarray], given: int) -> dict[str, float]:

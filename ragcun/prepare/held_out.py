@@ -1,4 +1,4 @@
-"""Which of the raw pairs may be used: those of a split that touch nothing held out, and their negatives.
+"""Which of the given pairs may be used: those of a split that touch nothing held out, and their negatives.
 
 All of it is decided on digests of the texts, in arrays.
 """
@@ -21,7 +21,7 @@ _SPLITS: tuple[str, ...] = get_args(Split)
 
 @dataclass(frozen=True)
 class Documents:
-    """The P raw passages in digests of their normal forms: `full` is of title and body, `body` of the body alone.
+    """The P given passages in digests of their normal forms: `full` is of title and body, `body` of the body alone.
 
     A pair holds a document as one text, with the title or without. So two texts are the same document where they are
     equal, or where they are title and body, and body alone, of one passage. Passages that share a body under different
@@ -67,9 +67,9 @@ class Documents:
 
 @dataclass(frozen=True)
 class Given:
-    """The N raw pairs in digests of their texts' normal forms; `key` is of `query_key`.
+    """The N given pairs in digests of their texts' normal forms; `key` is of `query_key`.
 
-    Pair i's negatives are `negative[bounds[i] : bounds[i + 1]]`. `documents` are the raw passages.
+    Pair i's negatives are `negative[bounds[i] : bounds[i + 1]]`. `documents` are the given passages.
     """
 
     documents: Documents
@@ -112,11 +112,11 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Selection:
+class UsablePairs:
     """The distinct pairs of a split that touch nothing held out.
 
-    rows: (R,) raw places of the distinct pairs, ascending. every: (M,) raw places, duplicates included; row: (M,) the
-    place in `rows` of each.
+    rows: (R,) places of the distinct pairs among the given ones, ascending. every: (M,) places, duplicates included.
+    row: (M,) the place in `rows` of each.
     """
 
     rows: Ids
@@ -125,7 +125,7 @@ class Selection:
     counts: dict[str, int]
 
     @classmethod
-    def of(cls, given: Given, split: str, held_out: np.ndarray) -> "Selection":
+    def of(cls, given: Given, split: str, held_out: np.ndarray) -> "UsablePairs":
         """`held_out`, (N,) bool, are the pairs whose documents and queries must not be seen."""
         mine = given.of_split(split)
         document = mine & np.isin(given.positive, given.answers(held_out))
@@ -154,7 +154,7 @@ class Negatives:
     counts: dict[str, int]
 
     @classmethod
-    def of(cls, given: Given, train: Selection, held_out: np.ndarray) -> "Negatives":
+    def of(cls, given: Given, train: UsablePairs, held_out: np.ndarray) -> "Negatives":
         """Each once a row, without held-out documents and known positives."""
         sizes = np.diff(given.bounds)[train.every]
         row = np.repeat(train.row, sizes)
