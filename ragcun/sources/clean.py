@@ -6,6 +6,7 @@ documents' texts, and a document must equal its copy from another system.
 """
 
 import re
+from typing import Any
 
 from ragcun.sources.source_report import SourceReport
 
@@ -33,6 +34,26 @@ def clean_text(text: str, report: SourceReport) -> str:
     if _RARE.search(text):
         text = _clean_rare(text, report)
     return text if _VISIBLE.search(text) else ""
+
+
+def decoded(value: Any, report: SourceReport | None = None) -> Any:
+    """`value` with all bytes in it, also in lists and dicts, read as UTF-8.
+
+    With a report, other bytes are replaced and counted there; without one they raise UnicodeDecodeError.
+    """
+    if isinstance(value, dict):
+        return {key: decoded(item, report) for key, item in value.items()}
+    if isinstance(value, list):
+        return [decoded(item, report) for item in value]
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        if report is None:
+            raise
+        report.altered["bytes that are no UTF-8 were replaced"] += 1
+        return value.decode(errors="replace")
 
 
 def _clean_rare(text: str, report: SourceReport) -> str:

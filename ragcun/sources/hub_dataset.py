@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from ragcun.core.errors import RagcunError
 from ragcun.fetch.hub.client import HubFile, HubRepo
+from ragcun.sources.clean import decoded
 from ragcun.sources.source_report import SourceReport
 
 _BATCH = 500
@@ -158,7 +159,7 @@ def _to_rows(batch: pa.RecordBatch, report: SourceReport) -> list[dict[str, Any]
         # Arrow does not look into the strings that a file holds. Read as bytes, they are repaired one by one.
         columns = [column.cast(_as_bytes(column.type)) for column in batch.columns]
         rows = pa.RecordBatch.from_arrays(columns, names=batch.schema.names).to_pylist()
-        return [_decoded(row, report) for row in rows]
+        return [decoded(row, report) for row in rows]
 
 
 def _as_bytes(kind: pa.DataType) -> pa.DataType:
@@ -169,17 +170,3 @@ def _as_bytes(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return pa.large_list(_as_bytes(kind.value_type))
     return kind
-
-
-def _decoded(value: Any, report: SourceReport) -> Any:
-    if isinstance(value, dict):
-        return {key: _decoded(item, report) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_decoded(item, report) for item in value]
-    if not isinstance(value, bytes):
-        return value
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        report.altered["bytes that are no UTF-8 were replaced"] += 1
-        return value.decode(errors="replace")

@@ -9,7 +9,6 @@ order or the number of the files, and of two sizes of the same seed the smaller 
 exact number of queries needs a first reading that finds the smallest hashes of the queries that give a pair.
 """
 
-import hashlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from tqdm import tqdm
 from ragcun.fetch.hub.client import HubRepo
 from ragcun.params import MsMarco as Settings
 from ragcun.sources.clean import clean_text
+from ragcun.sources.draw import keyed_hash
 from ragcun.sources.hub_dataset import HubDataset
 from ragcun.sources.records import Pair, Split
 from ragcun.sources.source_report import SourceReport
@@ -64,14 +64,14 @@ class MsMarco:
         yield from self._train(train, report)
         for row in _progress(held_out.rows(report), "validation"):
             if query := _read_query(row, report):
-                dev = _hash(self.seed, "split", query.id) < self.settings.split_ratio * 2**64
+                dev = self._hash("split", query.id) < self.settings.split_ratio * 2**64
                 yield from self._pairs("dev" if dev else "test", query, report)
 
     def _train(self, dataset: HubDataset, report: SourceReport) -> Iterator[Pair]:
         last = self._last_hash(dataset)
         for row in _progress(dataset.rows(report), "train"):
             if query := _read_query(row, report):
-                if _hash(self.seed, "train", query.id) <= last:
+                if self._hash("train", query.id) <= last:
                     yield from self._pairs("train", query, report)
                 else:
                     report.dropped["train queries beyond max_train_samples"] += 1
@@ -83,12 +83,15 @@ class MsMarco:
             return 2**64
         aside = SourceReport("the first reading")
         queries = (_read_query(row, aside) for row in _progress(dataset.rows(aside), "train, first reading"))
-        hashes = np.fromiter((_hash(self.seed, "train", query.id) for query in queries if query), dtype=np.uint64)
+        hashes = np.fromiter((self._hash("train", query.id) for query in queries if query), dtype=np.uint64)
         hashes = np.unique(hashes)
         if wanted > len(hashes):
             logger.warning("MS MARCO has %d train queries, fewer than max_train_samples (%d)", len(hashes), wanted)
             return 2**64
         return int(hashes[wanted - 1])
+
+    def _hash(self, purpose: str, query_id: int) -> int:
+        return keyed_hash(str(query_id), f"{purpose} {self.seed}".encode())
 
     def _pairs(self, split: Split, query: "_Query", report: SourceReport) -> Iterator[Pair]:
         limit = self.settings.max_negatives if split == "train" else 0
@@ -152,12 +155,6 @@ def _distinct(
         else:
             seen.add(text)
             yield text
-
-
-def _hash(seed: int, purpose: str, query_id: int) -> int:
-    """64 bits of the query's id, keyed by the seed and what they are for."""
-    key = f"{purpose} {seed}".encode()
-    return int.from_bytes(hashlib.blake2b(str(query_id).encode(), digest_size=8, key=key).digest(), "big")
 
 
 def _progress(rows: Iterator[dict[str, Any]], of: str) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,6 @@ Only hashes of 8 bytes are held. Two texts of one hash would do no more than joi
 
 from array import array
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import get_args
 
 import numpy as np
@@ -21,6 +20,7 @@ from scipy.sparse.csgraph import connected_components
 
 from ragcun import params
 from ragcun.data.text import normal_form, query_key
+from ragcun.sources.draw import keyed_hash
 from ragcun.sources.records import Split
 
 _SPLITS: tuple[Split, ...] = get_args(Split)
@@ -45,7 +45,7 @@ class Division:
     lost: int
 
     def split_of(self, query: str) -> Split:
-        return self.held_out.get(_hash(query_key(query), self.key), "train")
+        return self.held_out.get(keyed_hash(query_key(query), self.key), "train")
 
 
 class Draw:
@@ -61,8 +61,8 @@ class Draw:
         self._queries, self._answers = array("Q"), array("Q")
 
     def add(self, query: str, answer: str) -> None:
-        self._queries.append(_hash(query_key(query), self._key))
-        self._answers.append(_hash(normal_form(answer), self._key))
+        self._queries.append(keyed_hash(query_key(query), self._key))
+        self._answers.append(keyed_hash(normal_form(answer), self._key))
 
     def division(self) -> Division:
         """The splits of all pairs that were added."""
@@ -97,10 +97,6 @@ class Draw:
     def _drawn(self, hashes: np.ndarray) -> np.ndarray:
         share, test = hashes / 2.0**64, self.settings.test_ratio
         return np.select([share < test, share < test + self.settings.dev_ratio], [_TEST, _DEV], _TRAIN)
-
-
-def _hash(text: str, key: bytes) -> int:
-    return int.from_bytes(blake2b(text.encode(), key=key, digest_size=8).digest(), "big")
 
 
 def _groups(query: np.ndarray, answer: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from ragcun.core.errors import RagcunError
+from ragcun.sources.clean import decoded
 from ragcun.sources.user_files.file import Reading, shown
 from ragcun.sources.user_files.lines import MAX_LINE, raw_lines, read_lines, why_unreadable
 
@@ -153,22 +154,16 @@ _UNDECODABLE = object()
 def _values(column: pa.Array) -> list[Any]:
     """A column's values: text, also where the file has bytes, or whatever else is there."""
     try:
-        return [_decoded(value) for value in column.to_pylist()]
+        return decoded(column.to_pylist())
     except UnicodeDecodeError:
-        return [_decoded(scalar) for scalar in column]
+        return list(map(_value, column))
 
 
-def _decoded(value: Any) -> Any:
+def _value(scalar: pa.Scalar) -> Any:
     try:
-        if isinstance(value, pa.Scalar):
-            value = value.as_py()
-        if isinstance(value, bytes):
-            return value.decode("utf-8")
-        if isinstance(value, list) and any(isinstance(part, bytes) for part in value):
-            return [part.decode("utf-8") if isinstance(part, bytes) else part for part in value]
+        return decoded(scalar.as_py())
     except UnicodeDecodeError:
         return _UNDECODABLE
-    return value
 
 
 def _refuse_repeated(names: Sequence[str], path: Path) -> None:
