@@ -21,9 +21,9 @@ from ragcun.sources.models import HubModel, LocalModel, PypiModel
 from ragcun.sources.msmarco import MsMarco
 from ragcun.sources.records import Pair, Passage
 from ragcun.sources.source_report import SourceReport
-from ragcun.sources.user_files.links import own_model, own_path
-from ragcun.sources.user_files.pairs import OwnPairs
-from ragcun.sources.user_files.passages import OwnPassages
+from ragcun.sources.user_files.links import user_model, user_path
+from ragcun.sources.user_files.pairs import UserPairs
+from ragcun.sources.user_files.passages import UserPassages
 from ragcun.sources.vital import VitalArticles
 from ragcun.sources.wikipedia import Wikipedia
 
@@ -89,15 +89,15 @@ _OWN = ", or a file of yours by its path (./mine.jsonl)"
 
 def passage_source(data: Data) -> PassageSource:
     """The source that `data.passages` names, or the user's file. Raises RagcunError for an unknown name."""
-    if path := own_path(data.passages):
-        return OwnPassages(path)
+    if path := user_path(data.passages):
+        return UserPassages(path)
     return _look_up(data.passages, _PASSAGES, key="data.passages", more=_OWN)(data)
 
 
 def pair_source(data: Data) -> PairSource:
     """The source that `data.pairs` names, or the user's file. Raises RagcunError for an unknown name."""
-    if path := own_path(data.pairs):
-        return OwnPairs(path, data.own_pairs, data.seed)
+    if path := user_path(data.pairs):
+        return UserPairs(path, data.own_pairs, data.seed)
     return _look_up(data.pairs, _PAIRS, key="data.pairs", more=_OWN)(data)
 
 
@@ -141,7 +141,7 @@ def model_source(spec: str) -> ModelSource:
     """
     if spec.startswith("pypi:"):
         return PypiModel(spec.removeprefix("pypi:"))
-    folder = own_model(spec)
+    folder = user_model(spec)
     return HubModel(spec) if folder is None else LocalModel(folder)
 
 

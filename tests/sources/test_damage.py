@@ -8,7 +8,7 @@ import pytest
 
 from ragcun.core.errors import RagcunError
 from ragcun.sources.clean import MAX_CHARACTERS
-from tests.sources.own_files import ROWS, TEXT_SUFFIXES, pairs, passages, write
+from tests.sources.user_files import ROWS, TEXT_SUFFIXES, pairs, passages, write
 
 
 def damage(raw: bytes, draw: random.Random) -> bytes:

@@ -11,8 +11,8 @@ from ragcun.sources.beir import BeirBenchmark, LocalBenchmark
 from ragcun.sources.fanoutqa import FanOutQA
 from ragcun.sources.models import HubModel, LocalModel, PypiModel
 from ragcun.sources.registry import benchmark_source, model_source, pair_source, passage_source
-from ragcun.sources.user_files.pairs import OwnPairs
-from ragcun.sources.user_files.passages import OwnPassages
+from ragcun.sources.user_files.pairs import UserPairs
+from ragcun.sources.user_files.passages import UserPassages
 from ragcun.sources.vital import VitalArticles
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -30,8 +30,8 @@ def test_known_names_find_their_source() -> None:
 
 
 def test_the_users_own_files_are_known_by_their_paths() -> None:
-    assert isinstance(passage_source(data(passages="my/text.txt")), OwnPassages)
-    assert isinstance(pair_source(data(pairs="pairs.csv")), OwnPairs)
+    assert isinstance(passage_source(data(passages="my/text.txt")), UserPassages)
+    assert isinstance(pair_source(data(pairs="pairs.csv")), UserPairs)
 
 
 def test_beirs_sets_are_known_by_their_names() -> None:

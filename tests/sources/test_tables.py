@@ -18,8 +18,8 @@ from ragcun.sources.source_report import SourceReport
 from ragcun.sources.user_files import lines, tables
 from ragcun.sources.user_files import pairs as own_pairs
 from ragcun.sources.user_files import passages as own_passages
-from ragcun.sources.user_files.pairs import OwnPairs
-from tests.sources.own_files import ROWS, SETTINGS, TEXT_SUFFIXES, pairs, passages, write
+from ragcun.sources.user_files.pairs import UserPairs
+from tests.sources.user_files import ROWS, SETTINGS, TEXT_SUFFIXES, pairs, passages, write
 
 
 def good_lines(suffix: str, count: int) -> list[bytes]:
@@ -232,7 +232,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, suffix: str) -> None
     count, text = 10_000 if suffix == ".parquet" else 4000, "wörd " * 400
     if suffix == ".txt":
         path.write_text(f"{text}\n" * count)
-        stream: Any = own_passages.OwnPassages(path).passages(SourceReport("test"))
+        stream: Any = own_passages.UserPassages(path).passages(SourceReport("test"))
     else:
         table = pa.table({"query": [f"q{i}" for i in range(count)], "positive": [f"{i} {text}" for i in range(count)]})
         if suffix == ".parquet":
@@ -240,7 +240,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, suffix: str) -> None
             pq.write_table(table, path, row_group_size=count, use_dictionary=False, compression="none")
         else:
             write(path, table.to_pylist())
-        stream = OwnPairs(path, SETTINGS, 1).pairs(SourceReport("test"))
+        stream = UserPairs(path, SETTINGS, 1).pairs(SourceReport("test"))
     arrow = pa.total_allocated_bytes()
     tracemalloc.start()
     try:

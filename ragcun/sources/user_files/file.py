@@ -1,11 +1,11 @@
-"""A file of the user's: found, named by its hash, and read with an account of what is wrong in it.
+"""Find a user's file, name it by its hash, and account for what is wrong in it.
 
-A bad row is left out, counted by its reason, and the first of each reason is logged with its line. A file most of whose
-rows cannot be read as its suffix says is not what it says it is, and an error.
+A bad row is left out and counted by its reason; the first of each reason is logged with its line. A file is an error where
+most of its rows are not what its suffix says.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from ragcun.sources.source_report import SourceReport
 logger = logging.getLogger(__name__)
 
 LICENCE = "the user's own"
-# Rows that cannot be read, from which on a file is given up before its end.
+# With so many unreadable rows, a file may be given up before its end.
 _ENOUGH = 1000
 _SHOWN = 60
 
@@ -30,13 +30,7 @@ _REMEDIES = {
 
 
 class Reading:
-    """The account of one reading of a file.
-
-    Args:
-        path: of the file; its suffix says how it is read.
-        report: counts the rows read and left out.
-        quiet: logs nothing, where the file is read once more.
-    """
+    """The account of one reading of a file, whose suffix says how it is read; `quiet` logs nothing."""
 
     def __init__(self, path: Path, report: SourceReport, *, quiet: bool = False) -> None:
         self.path, self.report, self.quiet = path, report, quiet
@@ -49,11 +43,11 @@ class Reading:
         return f"{'row' if self.suffix == '.parquet' else 'line'} {number}"
 
     def drop(self, number: int, reason: str, detail: str = "") -> None:
-        """Leave out the row `number`: it is well-formed, and no use."""
+        """Leave out the row `number`, which is well-formed and no use."""
         self._count(number, reason, detail, rows=1)
 
     def unreadable(self, number: int, reason: str, detail: str = "", *, rows: int = 1) -> None:
-        """Leave out the row `number`, or `rows` rows from there on: they are not what the suffix says.
+        """Leave out `rows` rows from `number` on, which are not what the suffix says.
 
         Raises RagcunError where there are many of them, and more than of the others.
         """
@@ -85,11 +79,10 @@ class Reading:
 
 @contextmanager
 def reading(path: Path, report: SourceReport, *, key: str, suffixes: tuple[str, ...]) -> Iterator[Reading]:
-    """Check the file that the params name under `key`, describe it in the report, and account for its reading.
+    """Check the file that params name under `key`, describe it in the report, and account for its reading.
 
-    Raises:
-        RagcunError: there is no such file, it has another suffix, is empty, cannot be read, is changed meanwhile, gives
-            no row, or gives mostly rows that are not what its suffix says.
+    Raises RagcunError where there is no such file, it has another suffix, is empty, cannot be read, is changed meanwhile,
+    gives no row, or gives mostly rows that are not what its suffix says.
     """
     path = _find(path, key, suffixes)
     account = Reading(path, report)
@@ -111,9 +104,14 @@ def reading(path: Path, report: SourceReport, *, key: str, suffixes: tuple[str, 
 
 
 def shown(value: object) -> str:
-    """A name or value out of a file, as messages show it: on one line, and short."""
+    """A name or value of a file for messages: on one line, and short."""
     text = repr(value[:_SHOWN] if isinstance(value, str) else value)
     return text if len(text) <= _SHOWN + 2 else f"{text[:_SHOWN]}…"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Columns of a file for messages, the first twenty."""
+    return ", ".join(map(shown, names[:20])) + (", …" if len(names) > 20 else "") or "none"
 
 
 def _find(path: Path, key: str, suffixes: tuple[str, ...]) -> Path:

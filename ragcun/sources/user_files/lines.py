@@ -1,6 +1,6 @@
-"""Lines of UTF-8 text files, with or without a byte order mark: memory stays flat whatever the file's size.
+"""Lines of UTF-8 text files of any size, with or without a byte order mark.
 
-A line with other bytes, or one too long to be held, is known as such: it is left out alone, and does not end the reading.
+A line with other bytes, or one too long to hold, is left out alone and does not end the reading.
 """
 
 import codecs
@@ -35,7 +35,7 @@ def read_lines(reading: Reading) -> Iterator[tuple[int, str]]:
 
 
 def raw_lines(path: Path, *, newline: str) -> Iterator[str]:
-    """Lines with their ends, which are as `open` takes `newline`; an unreadable one is a text that `why_unreadable` knows.
+    """Lines with their ends (`newline` as for `open`); `why_unreadable` tells which cannot be read.
 
     Raises RagcunError for UTF-16 and UTF-32.
     """
@@ -60,7 +60,7 @@ def raw_lines(path: Path, *, newline: str) -> Iterator[str]:
 
 
 def why_unreadable(text: str) -> str | None:
-    """What is wrong with a line of `raw_lines`, or a part of it; None where nothing is."""
+    """What is wrong with a line of `raw_lines`, or with a part of it; None where nothing is."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

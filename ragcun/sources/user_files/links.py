@@ -1,8 +1,8 @@
-"""Links to the user's own files, by which DVC notices that their content changed.
+"""Links to user files, by which DVC notices that their content changed.
 
-DVC can name no file as a dep that only some settings have. So `data/own/<what>` is an output that holds links to what
-the params name, and DVC hashes an output through its links: where a file's content changed, the output did, its stage
-runs again, and after it the stages that read the file. Where the params name no file of the user's, a note lies there.
+DVC cannot have a dep that only some settings name. So `data/own/<what>` is an output that holds links to what the params
+name. DVC hashes an output through its links: where a file's content changed, the output did, so its stage runs again, and
+after it those that read the file. Where params name no user file, the folder holds a note.
 """
 
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 from ragcun.core.errors import RagcunError
 from ragcun.core.files import atomic_folder, write_none
 
-# Where the pipeline's outputs lie. A setting that names one of them would make its result depend on the run before.
+# The pipeline's outputs. A setting that names one of them would make the result depend on the run before.
 OUTPUTS = (
     "models",
     "metrics",
@@ -28,31 +28,28 @@ OUTPUTS = (
 _BENCHMARK = ("corpus.jsonl", "queries.jsonl", "qrels/*.tsv")
 
 
-def own_path(value: str) -> Path | None:
-    """The path that a setting is, such as my/pairs.jsonl; None for a source's name, which has neither dot nor slash."""
+def user_path(value: str) -> Path | None:
+    """The path that a setting names, such as my/pairs.jsonl; None for a source's name, which has no dot and no slash."""
     return Path(value).expanduser() if set("./~") & set(value) else None
 
 
-def own_model(spec: str) -> Path | None:
-    """The folder that base_model is: one that exists, a path from `.`, `/` or `~`, or one of the pipeline's outputs.
-
-    None for any other model.
-    """
+def user_model(spec: str) -> Path | None:
+    """The folder that base_model names: one that exists, a path from `.`, `/` or `~`, or an output of the pipeline; else None."""
     path = Path(spec).expanduser()
     own = spec.startswith((".", "/", "~")) or path.is_dir() or any(path.is_relative_to(output) for output in OUTPUTS)
     return path if own else None
 
 
 def link_file(path: Path | None, folder: Path, *, key: str) -> None:
-    """Make `folder` hold a link to a file.
+    """Make `folder` hold a link to a file, or a note without one.
 
     Raises RagcunError, naming the params' key, where there is no such file, or where it is an output of the pipeline.
     """
     if path is not None:
         _refuse_output(path, path, key)
-    if path is not None and not path.is_file():
-        what = "is no file" if path.exists() else "does not exist"
-        raise RagcunError(f"{key} names the file {path}, which {what}; correct it in params.yaml")
+        if not path.is_file():
+            what = "is no file" if path.exists() else "does not exist"
+            raise RagcunError(f"{key} names the file {path}, which {what}; correct it in params.yaml")
     _link({} if path is None else {path.name: path}, folder, key)
 
 

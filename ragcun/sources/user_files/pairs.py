@@ -1,4 +1,4 @@
-"""A user's own pairs: a .jsonl, .csv, .tsv or .parquet file with a row a query and its answer.
+"""A user's pairs: a .jsonl, .csv, .tsv or .parquet file; each row has a query and its answer.
 
     query       also called anchor or question
     positive    also called positives, pos, answer, passage or document; a list gives a pair for each of its texts
@@ -7,12 +7,12 @@
     split       optional: train, dev (or validation) and test
 
 A column of the first name wins over those of the other names; two of the others are an error. Further columns are not
-read; but label, labels and, where there are no negatives, score and scores are an error: by them some rows hold no answer.
+read, but label, labels and, without negatives, score and scores are an error: they say that some rows hold no answer.
 In a .csv and .tsv a cell of negatives, neg, positives or pos that begins with [ is a list in JSON. The layouts are those of
-sentence-transformers' datasets, and what its `mine_hard_negatives` writes as triplets and n-tuples.
+sentence-transformers' datasets, and the triplets and n-tuples of its `mine_hard_negatives`.
 
-Without a column `split` the file is read twice: the first time to see which queries share answers, as these must lie in
-one split (`own_splits`).
+Without a column `split` the file is read twice: first to see which queries share answers, as these must lie in one split
+(`user_files.splits`).
 """
 
 import json
@@ -32,7 +32,7 @@ from ragcun.data.text import normal_form
 from ragcun.sources.clean import clean_text
 from ragcun.sources.records import Pair, Split
 from ragcun.sources.source_report import SourceReport
-from ragcun.sources.user_files.file import Reading, reading, shown
+from ragcun.sources.user_files.file import Reading, listed, reading, shown
 from ragcun.sources.user_files.splits import Division, Draw
 from ragcun.sources.user_files.tables import Columns, Row, read_rows
 
@@ -50,13 +50,10 @@ _LISTS = ("negatives", "neg", "positives", "pos")
 _SPLITS: dict[str, Split] = {"train": "train", "dev": "dev", "validation": "dev", "test": "test"}
 
 
-class OwnPairs:
-    """The pairs of the file at `path`.
+class UserPairs:
+    """The pairs of the file at `path`: relative to the project's folder, absolute, or from `~`.
 
-    Args:
-        path: relative to the project's folder, absolute, or from `~`.
-        settings: the shares of dev and test queries, where the file has no column `split`.
-        seed: of the division into splits.
+    Without a column `split`, `settings` has the shares of dev and test queries, and `seed` draws them.
     """
 
     def __init__(self, path: Path, settings: params.OwnPairs, seed: int) -> None:
@@ -65,8 +62,8 @@ class OwnPairs:
     def pairs(self, report: SourceReport) -> Iterator[Pair]:
         """Stream the pairs, in the file's order.
 
-        Raises RagcunError as `own_file.reading` does, and for: unknown columns, an unknown split, a split in some rows
-        and not in others, no pair of a split.
+        Raises RagcunError as `reading` does, and for unknown columns, an unknown split, a split in some rows only, or no
+        pair of a split.
         """
         kept: Counter[Split] = Counter()
         with reading(self.path, report, key=KEY, suffixes=SUFFIXES) as account:
@@ -79,7 +76,7 @@ class OwnPairs:
             self._check(account.path, kept, division)
 
     def _division(self, account: Reading) -> Division | None:
-        """The splits, where the file has no column for them; what they cost is logged and counted."""
+        """The splits, where the file has no column for them; pairs lost to them are logged and counted."""
         draw = Draw(self.settings, self.seed)
         first = Reading(account.path, SourceReport(account.report.source), quiet=True)
         with closing(_read(first, lambda names: _layout(account.path, names).columns)) as pairs:
@@ -117,14 +114,15 @@ class OwnPairs:
             count = f"{division.queries} queries"
             if division.groups < division.queries:
                 count += f" in {division.groups} groups that share answers (the largest has {division.largest})"
-            ratio = "test_ratio (or set it to 0)" if split == "test" else "dev_ratio"
-            change = f"raise data.own_pairs.{ratio}"
-            if division.divided and split != "train":
+            if split == "train":
+                change = "lower data.own_pairs.dev_ratio and test_ratio"
+            elif division.divided:
                 change = (
                     "raise data.own_pairs.dev_ratio and test_ratio, as no group larger than these is held out whole,"
                 )
-            if split == "train":
-                change = "lower data.own_pairs.dev_ratio and test_ratio"
+            else:
+                ratio = "test_ratio (or set it to 0)" if split == "test" else "dev_ratio"
+                change = f"raise data.own_pairs.{ratio}"
             raise RagcunError(
                 f"{path} has {count}, and none of them falls into the split {split}: {change} in params.yaml, or "
                 "give the file a column `split`"
@@ -146,7 +144,7 @@ class _Layout:
 
 
 def _columns(path: Path, names: tuple[str, ...]) -> set[str]:
-    """The columns that are read; logged, as what a column is called decides what it is."""
+    """The columns that are read; logged, so that the user sees what each was taken for."""
     layout = _layout(path, names)
     unread = [shown(name) for name in names if name not in layout.columns]
     logger.info(
@@ -164,9 +162,8 @@ def _columns(path: Path, names: tuple[str, ...]) -> set[str]:
 def _layout(path: Path, names: tuple[str, ...]) -> _Layout:
     query, positive = (_pick(path, names, role) for role in (_QUERY, _POSITIVE))
     if query is None or positive is None:
-        found = ", ".join(map(shown, names[:20])) + (", …" if len(names) > 20 else "")
         raise RagcunError(
-            f"{path} has the columns {found or 'none'}; it needs `query` (or {', '.join(_QUERY[1:])}) and `positive` "
+            f"{path} has the columns {listed(names)}; it needs `query` (or {', '.join(_QUERY[1:])}) and `positive` "
             f"(or {', '.join(_POSITIVE[1:])}), and may have `negatives` and `split`: rename them"
         )
     numbered = sorted((int(match[1]), match[0]) for match in map(_NUMBERED.fullmatch, names) if match)
@@ -223,7 +220,7 @@ def _read(account: Reading, columns: Columns) -> Generator[_Parsed, None, None]:
 
 
 def _pairs(row: Row, layout: _Layout, account: Reading) -> Iterator[_Parsed]:
-    """The pairs of a row: none where it is no use, one for each positive else."""
+    """The pairs of a row, one for each positive; none where it is no use."""
     # Before anything is left out: a split that is wrong is an error wherever it stands.
     split = _split(row, layout, account)
     try:

@@ -1,4 +1,4 @@
-"""A user's own passages: a .txt file with one a line, or a .jsonl or .parquet file with one a row.
+"""A user's passages: a .txt file with one a line, or a .jsonl or .parquet file with one a row.
 
     text     the passage
     title    optional
@@ -15,7 +15,7 @@ from ragcun.core.errors import RagcunError
 from ragcun.sources.clean import clean_text
 from ragcun.sources.records import Passage
 from ragcun.sources.source_report import SourceReport
-from ragcun.sources.user_files.file import Reading, reading, shown
+from ragcun.sources.user_files.file import Reading, listed, reading
 from ragcun.sources.user_files.tables import Row, read_lines, read_rows
 
 KEY = "data.passages"
@@ -24,19 +24,16 @@ SUFFIXES = (".txt", ".jsonl", ".parquet")
 _COLUMNS = ("text", "title", "_id", "id")
 
 
-class OwnPassages:
+class UserPassages:
     """The passages of the file at `path`: relative to the project's folder, absolute, or from `~`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def passages(self, report: SourceReport) -> Iterator[Passage]:
-        """Stream the passages, in the file's order. Raises RagcunError as `own_file.reading` does, and for unknown columns."""
+        """Stream the passages, in the file's order. Raises RagcunError as `reading` does, and for unknown columns."""
         with reading(self.path, report, key=KEY, suffixes=SUFFIXES) as account:
-            for row in _rows(account):
-                passage = _passage(row, account)
-                if passage:
-                    yield passage
+            yield from filter(None, (_passage(row, account) for row in _rows(account)))
 
 
 def _rows(account: Reading) -> Iterator[Row]:
@@ -47,9 +44,8 @@ def _rows(account: Reading) -> Iterator[Row]:
 
 def _used(path: Path, names: tuple[str, ...]) -> set[str]:
     if "text" not in names:
-        found = ", ".join(map(shown, names[:20])) + (", …" if len(names) > 20 else "")
         raise RagcunError(
-            f"{path} has the columns {found or 'none'}; it needs `text`, and may have `title` and `_id`: rename them"
+            f"{path} has the columns {listed(names)}; it needs `text`, and may have `title` and `_id`: rename them"
         )
     return set(_COLUMNS) & set(names)
 

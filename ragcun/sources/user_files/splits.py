@@ -32,8 +32,8 @@ class Division:
     """The drawn splits.
 
     held_out: the split of each held-out query, by its hash; all others are for training.
-    queries, groups, largest: how many there are, and the queries of the largest group.
-    divided: queries of groups too large to lie in one split. lost: their training pairs with a held-out answer.
+    queries, groups: their numbers. largest: the queries of the largest group.
+    divided: queries of groups too large for one split. lost: their training pairs with a held-out answer.
     """
 
     key: bytes
@@ -49,12 +49,7 @@ class Division:
 
 
 class Draw:
-    """Gathers the pairs, and then draws.
-
-    Args:
-        settings: the shares of dev and test.
-        seed: keys the hashes.
-    """
+    """Gathers the pairs, then draws: `settings` has the shares of dev and test, `seed` keys the hashes."""
 
     def __init__(self, settings: params.OwnPairs, seed: int) -> None:
         self.settings, self._key = settings, seed.to_bytes(8, "big")

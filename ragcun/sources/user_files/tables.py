@@ -1,7 +1,4 @@
-"""Rows of .jsonl, .csv, .tsv and .parquet files, one at a time: memory stays flat whatever the file's size.
-
-What cannot be read as the suffix says is a row left out and counted.
-"""
+"""Rows of .jsonl, .csv, .tsv and .parquet files of any size, one at a time; unreadable rows are left out and counted."""
 
 import csv
 import json
@@ -21,12 +18,12 @@ from ragcun.sources.user_files.lines import MAX_LINE, raw_lines, read_lines, why
 
 _BATCH_BYTES, _BATCH_ROWS = 2**23, 1000
 
-# Told the columns that a file has, gives those to read, or raises RagcunError where they are not as expected.
+# Takes the columns of a file, returns those to read, or raises RagcunError where they are not as expected.
 Columns = Callable[[tuple[str, ...]], Collection[str]]
 
 
 class Row(NamedTuple):
-    """A row: its number, from 1, the line where it begins in a text file, and its values by column."""
+    """A row: its number, from 1 (of the line where it begins, in a text file), and its values by column."""
 
     number: int
     values: dict[str, Any]
@@ -35,8 +32,8 @@ class Row(NamedTuple):
 def read_rows(reading: Reading, columns: Columns) -> Iterator[Row]:
     """The readable rows of a .jsonl, .csv, .tsv or .parquet file.
 
-    Values are as the file has them: text in a .csv and .tsv, anything in a .jsonl, whose rows may lack a column. What
-    the first row of a .jsonl has is told to `columns`.
+    Values are as the file has them: text in a .csv and .tsv, anything in a .jsonl, whose rows may lack a column.
+    `columns` is called once; for a .jsonl with the columns of its first row.
     """
     if reading.suffix == ".jsonl":
         return _json_rows(reading, columns)

@@ -13,7 +13,7 @@ from ragcun.params import OwnPairs as Settings
 from ragcun.sources.records import Pair
 from ragcun.sources.user_files.splits import Draw
 from tests.preparing import prepare
-from tests.sources.own_files import pairs, write
+from tests.sources.user_files import pairs, write
 
 DEFAULTS = Settings(dev_ratio=0.05, test_ratio=0.05)
 LOST = "pairs for training that preparing leaves out: held-out queries share their answers"

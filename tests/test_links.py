@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from ragcun.core.errors import RagcunError
-from ragcun.sources.user_files.links import OUTPUTS, link_benchmark, link_file, link_model, own_model, own_path
+from ragcun.sources.user_files.links import OUTPUTS, link_benchmark, link_file, link_model, user_model, user_path
 from tests.sources.conftest import files_of, write_files
 
 pytestmark = pytest.mark.sources
@@ -29,18 +29,18 @@ def test_a_name_has_neither_dot_nor_slash_and_a_path_has(
     value: str, path: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", "HOME")
-    assert own_path(value) == (None if path is None else Path(path))
+    assert user_path(value) == (None if path is None else Path(path))
 
 
 def test_a_model_is_a_folder_that_exists_or_looks_like_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "maker" / "here").mkdir(parents=True)
-    assert own_model("maker/model") is None
-    assert own_model("pypi:x") is None
-    assert own_model("maker/here") == Path("maker/here")
-    assert own_model("./nowhere") == Path("./nowhere")
+    assert user_model("maker/model") is None
+    assert user_model("pypi:x") is None
+    assert user_model("maker/here") == Path("maker/here")
+    assert user_model("./nowhere") == Path("./nowhere")
     # No name on the hub, also before it is there.
-    assert own_model("models/smart_hybrid") == Path("models/smart_hybrid")
+    assert user_model("models/smart_hybrid") == Path("models/smart_hybrid")
 
 
 def test_links_lead_to_the_content_and_follow_its_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +132,7 @@ def test_a_model_of_this_pipeline_is_no_base_by_whatever_path(spec: str, trained
     (tmp_path / "linked_twice").symlink_to(tmp_path / "linked")
     (tmp_path / "of_links").mkdir()
     (tmp_path / "of_links/modules.json").symlink_to("../models/smart_hybrid/modules.json")
-    path = own_model(spec.replace("HERE", str(tmp_path)))
+    path = user_model(spec.replace("HERE", str(tmp_path)))
     with pytest.raises(RagcunError, match=r"base_model .* an output of this pipeline \(models/\).*\(cp -RL .* my_"):
         link_model(path, Path("data/own/base_model"))
     assert not Path("data").exists()
@@ -152,7 +152,7 @@ def test_an_output_that_dvc_links_into_its_cache_is_still_an_output(trained: Pat
 def test_a_copy_of_a_trained_model_is_a_base(trained: Path, tmp_path: Path) -> None:
     for folder in ("my_start", "data/mine", "models_of_mine/start", "elsewhere/models/smart_hybrid"):
         write_files(tmp_path / folder, {"modules.json": b"[]"})
-        link_model(own_model(folder), Path("data/own/base_model"))
+        link_model(user_model(folder), Path("data/own/base_model"))
         assert files_of(Path("data/own/base_model")) == {"modules.json": b"[]"}
 
 

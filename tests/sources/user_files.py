@@ -9,11 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ragcun.params import OwnPairs as Settings
+from ragcun.params import UserPairs as Settings
 from ragcun.sources.records import Pair, Passage
 from ragcun.sources.source_report import SourceReport
-from ragcun.sources.user_files.pairs import OwnPairs
-from ragcun.sources.user_files.passages import OwnPassages
+from ragcun.sources.user_files.pairs import UserPairs
+from ragcun.sources.user_files.passages import UserPassages
 
 SETTINGS = Settings(dev_ratio=0.25, test_ratio=0.25)
 
@@ -49,10 +49,10 @@ def write(path: Path, rows: Rows) -> Path:
 def pairs(path: Path, settings: Settings = SETTINGS, seed: int = 1) -> tuple[list[Pair], SourceReport]:
     """The pairs of a file, and their report."""
     report = SourceReport("data.pairs: test")
-    return list(OwnPairs(path, settings, seed).pairs(report)), report
+    return list(UserPairs(path, settings, seed).pairs(report)), report
 
 
 def passages(path: Path) -> tuple[list[Passage], SourceReport]:
     """The passages of a file, and their report."""
     report = SourceReport("data.passages: test")
-    return list(OwnPassages(path).passages(report)), report
+    return list(UserPassages(path).passages(report)), report

@@ -7,7 +7,7 @@ import pytest
 
 from ragcun.core.errors import RagcunError
 from ragcun.sources.records import Passage
-from tests.sources.own_files import passages, write
+from tests.sources.user_files import passages, write
 
 
 def test_a_line_of_a_text_file_is_a_passage_by_its_number(tmp_path: Path) -> None:

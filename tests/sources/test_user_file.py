@@ -7,9 +7,9 @@ import pytest
 
 from ragcun.core.errors import RagcunError
 from ragcun.sources.source_report import SourceReport
-from ragcun.sources.user_files import file as own_file
-from ragcun.sources.user_files.pairs import OwnPairs
-from tests.sources.own_files import ROWS, SETTINGS, TEXT_SUFFIXES, pairs, write
+from ragcun.sources.user_files import file as user_file
+from ragcun.sources.user_files.pairs import UserPairs
+from tests.sources.user_files import ROWS, SETTINGS, TEXT_SUFFIXES, pairs, write
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_file_that_may_not_be_read_is_an_error(tmp_path: Path, monkeypatch: py
     def refuse(path: Path) -> str:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(own_file, "sha256_file", refuse)
+    monkeypatch.setattr(user_file, "sha256_file", refuse)
     with pytest.raises(RagcunError, match=r"a\.jsonl cannot be read \(Permission denied\); check its permissions"):
         pairs(write(tmp_path / "a.jsonl", ROWS))
 
@@ -68,12 +68,12 @@ def test_a_file_that_may_not_be_read_is_an_error(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize("suffix", [*TEXT_SUFFIXES, ".parquet"])
 def test_the_revision_is_the_files_hash(tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path / f"a{suffix}", ROWS)
-    assert pairs(path)[1].revision == f"sha256 {own_file.sha256_file(path)}"
+    assert pairs(path)[1].revision == f"sha256 {user_file.sha256_file(path)}"
 
 
 def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", ROWS)
-    found = OwnPairs(path, SETTINGS, 1).pairs(SourceReport("test"))
+    found = UserPairs(path, SETTINGS, 1).pairs(SourceReport("test"))
     next(found)
     with path.open("a") as file:
         file.write("\n")
