@@ -1,8 +1,7 @@
 """BM25, the lexical baseline: `bm25s` with its defaults, English stop words and the English Snowball stemmer.
 
-The defaults are Lucene's variant with k1 = 1.5 and b = .75 (the family: Robertson & Zaragoza, The Probabilistic
-Relevance Framework: BM25 and Beyond, 2009). Its idf is positive, so a score is above 0 exactly where query and document
-share a stem, and only such documents are retrieved.
+The defaults are Lucene's variant (of Robertson & Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond,
+2009) with k1 = 1.5 and b = .75. Its idf is positive, so a score is above 0 exactly if query and document share a stem.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,9 +15,14 @@ from ragcun.core.errors import RagcunError
 
 
 class BM25Index:
-    """An index over `texts`; a document is known by its row.
+    """An index of `texts`, whose row numbers name the documents.
 
-    Raises RagcunError where there is no text, or none with a word to index (two letters or more, not a stop word).
+    Raises:
+        RagcunError: there is no text, or none has a word to index (two letters or more, not a stop word).
+
+    >>> rows, scores = BM25Index(["bridges over a river", "a star"]).search(["the bridge"], k=2)
+    >>> rows
+    array([[ 0, -1]])
     """
 
     def __init__(self, texts: Sequence[str], *, progress: bool = False) -> None:
@@ -36,17 +40,13 @@ class BM25Index:
         self._index.index(tokens, show_progress=progress)
 
     def search(self, queries: Sequence[str], k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows, (Q, min(k, N)) int64, and scores, the same shape in float32, of each query's best documents.
+        """The best documents of each query: rows, (Q, min(k, N)) int64, and scores, float32 of the same shape.
 
-        Documents rank by score, descending, then by row, ascending. Only documents that share a stem with the query are
-        retrieved; where they are fewer than k, the rest of the line is row −1 and score 0. So take `scores > 0`:
+        The order is score descending, then row ascending. A query gets only documents that share a stem with it; behind
+        them the row is −1 and the score 0. A word that occurs twice in a query counts twice.
 
-            found = scores[i] > 0
-            hits = zip(rows[i][found], scores[i][found])
-
-        A query of nothing but stop words or unknown words finds none. A word that occurs twice in a query counts twice.
-
-        Raises RagcunError for k below 1.
+        Raises:
+            RagcunError: k is below 1.
         """
         if k < 1:
             raise RagcunError(f"k must be at least 1, the number of documents to retrieve: it is {k}.")
@@ -59,9 +59,9 @@ class BM25Index:
         return rows, scores
 
     def ranked(self, queries: Sequence[str], depths: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """For each query, one at a time, rows and scores of its best documents, in `search`'s order.
+        """For each query, one at a time, rows and scores of its best documents in `search`'s order.
 
-        A query gets as many as its entry in `depths`, or as many as share a stem with it.
+        Their number is the query's entry in `depths`, or fewer where fewer share a stem with it.
         """
         tokens = tqdm(self._tokenize(queries), desc="BM25 search", unit="query", disable=not self._progress)
         for words, depth in zip(tokens, depths, strict=True):
@@ -70,7 +70,7 @@ class BM25Index:
             yield best, every[best]
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[str]]:
-        # A new stemmer each time: one is not safe to share between threads, and making it costs nothing.
+        # A new stemmer each time: threads cannot share one, and it costs nothing.
         return bm25s.tokenize(
             list(texts),
             stopwords="en",
@@ -84,7 +84,7 @@ def _best_rows(scores: np.ndarray, k: int) -> np.ndarray:
     """At most `k` rows of `scores` (N,) that are above 0: score descending, then row ascending."""
     rows = np.flatnonzero(scores > 0)
     if len(rows) > k:
-        # Keep all that tie with the k-th best, so that the row decides between them, not the partition.
+        # Keep all that tie with the k-th best: the row decides between them, not the partition.
         threshold = np.partition(scores[rows], len(rows) - k)[len(rows) - k]
         rows = rows[scores[rows] >= threshold]
     return rows[np.argsort(-scores[rows], kind="stable")][:k]

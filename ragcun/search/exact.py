@@ -1,19 +1,18 @@
 """Exact top-k search whose result does not depend on how the work is cut.
 
-A matrix product's rounding depends on the shapes it is given, so the same query and document can score an ulp apart in
-two chunkings: enough to reorder equal documents, or to change which of them enter the top k. Therefore
+The rounding of a matrix product depends on its shapes. So one query and document can score an ulp apart in two
+chunkings: enough to reorder equal documents, or to change which enter the top k. Therefore
 
-1. each chunk of the corpus is scored by one fp32 matrix product, which only *nominates*: every document that could
-   reach the top k, given the product's worst-case rounding error, is a candidate;
-2. a candidate's score is computed again by itself: products of float32 numbers are exact in float64, they are summed in
-   one fixed order of elementwise additions, and the sum is rounded to float32;
+1. one fp32 matrix product scores each chunk of the corpus, but it only *nominates*: every document that could reach
+   the top k, given the product's largest rounding error, is a candidate;
+2. each candidate's score is computed again by itself: products of float32 numbers are exact in float64, they are summed
+   in one fixed order of elementwise additions, and the sum is rounded to float32;
 3. score and document id are packed into one int64 key, larger being better, so that a running `topk` over keys is a
    total order: score descending, then document id descending, as trec_eval ranks.
 
-The error bound is |fl(q·d) − q·d| ≤ n·u/(1 − n·u) · Σ|q_i d_i| (Higham, Accuracy and Stability of Numerical Algorithms,
-2002, section 3.1), which holds for every order of summation. Memory is O(Q·k)
-for the result plus, for each thread, one query chunk times one corpus chunk; the corpus is read once, chunk by chunk, and
-may be a memory map larger than memory.
+The error bound is |fl(q·d) − q·d| ≤ n·u/(1 − n·u) · Σ|q_i d_i|, for any order of summation (Higham, Accuracy and
+Stability of Numerical Algorithms, 2002, section 3.1). Memory is O(Q·k), and for each thread one query chunk times one
+corpus chunk. The corpus is read once, chunk by chunk, and may be a memory map larger than memory.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,28 +31,29 @@ from ragcun.core.errors import RagcunError
 from ragcun.measure.ranking import Run
 from ragcun.params import Similarity
 
-# Numbers in a block of candidates' vectors: on a CPU few enough to stay in its cache, elsewhere enough to keep it busy.
+# Numbers in a block of candidates' vectors: few enough for a CPU's cache, enough to keep a GPU busy.
 _BLOCK = {"cpu": 2**18}
 _BLOCK_ELSEWHERE = 2**26
-# No real key is as small: it would need a score of NaN.
+# Below every real key: only a score of NaN would be so small.
 _EMPTY = torch.iinfo(torch.int64).min
 
 
 @dataclass(frozen=True)
 class Hits:
-    """Ranked documents of each query, best first.
+    """The documents of each query, best first.
 
-    `ids[i]` lists query i's document ids and `scores[i]`, float32 of the same length, their scores. A score is the
-    cosine, the dot product, or 2q·d − ‖d‖² for euclidean (‖q‖² minus it is the squared distance).
+    `ids[i]` are the ids of query i's documents, and `scores[i]`, float32, their scores: the cosine, the dot product, or
+    for euclidean 2q·d − ‖d‖² (‖q‖² minus it is the squared distance).
     """
 
     ids: list[list[str]]
     scores: list[np.ndarray]
 
     def to_run(self, query_ids: Sequence[str]) -> Run:
-        """These hits as {query id: {document id: score}}; `query_ids` are in the order of the queries searched.
+        """{query id: {document id: score}}; `query_ids` are in the order of the queries searched.
 
-        Raises ValueError where their number is not the number of queries.
+        >>> Hits([["river"]], [np.array([0.5])]).to_run(["q1"])
+        {'q1': {'river': 0.5}}
         """
         ranked = zip(query_ids, self.ids, self.scores, strict=True)
         return {query: dict(zip(ids, scores.tolist(), strict=True)) for query, ids, scores in ranked}
@@ -71,46 +71,37 @@ def search(
     device: str | torch.device = "cpu",
     progress: bool = False,
 ) -> Hits:
-    """The `k` best documents of each query: score descending, then document id descending (code point order).
+    """The `k` best documents of each query: score descending, then document id descending (by code point).
 
-    `queries` is (Q, D) and `corpus` (N, D), an array or a memory map of any float type, taken as float32; `corpus_ids`
-    are N unique ids. A query gets min(k, N) documents. Cosine divides both sides by their norms and rounds to float32; a
-    zero vector has cosine 0 with everything.
+    A query's result depends on its vector, the corpus and `similarity` alone: not on chunks, other queries, threads or
+    the device (if it has float64). A zero vector has cosine 0 with everything.
 
-    A query's result depends on its vector, the corpus and `similarity` alone: not on the chunk sizes, the queries
-    searched with it, the threads or the device (one with float64). No query at all is fine.
+    Args:
+        queries: (Q, D), any float type, taken as float32; may be memory-mapped, and empty.
+        corpus: (N, D), likewise, but not empty. A query gets min(k, N) documents.
+        corpus_ids: N unique ids.
 
-    Raises RagcunError for shapes or ids that do not fit, and for vectors that are not finite or so long that a score
-    may overflow float32.
+    Raises:
+        RagcunError: shapes or ids do not fit; a vector is not finite, or so long that a score may overflow float32.
+
+    >>> search(np.eye(2), np.array([[3, 4], [4, 3]]), ["river", "boat"], k=1, similarity="dot").ids
+    [['boat'], ['river']]
     """
-    if similarity not in get_args(Similarity):
-        raise RagcunError(f"Unknown similarity {similarity!r}: choose one of {', '.join(get_args(Similarity))}.")
-    _check_arguments(queries, corpus, corpus_ids, k, (query_chunk, corpus_chunk))
-    wanted = min(k, len(corpus_ids))
+    _check_arguments(queries, corpus, corpus_ids, k, similarity, (query_chunk, corpus_chunk))
     by_id = sorted(range(len(corpus_ids)), key=corpus_ids.__getitem__)
     _check_unique(corpus_ids, by_id)
-    rank_of_row = torch.empty(len(by_id), dtype=torch.int64)
-    rank_of_row[torch.tensor(by_id, dtype=torch.int64)] = torch.arange(len(by_id))
-    best = torch.full((len(queries), wanted), _EMPTY, dtype=torch.int64, device=device)
-    starts = range(0, len(corpus_ids), corpus_chunk)
-    with _full_precision(), _side_by_side(best.device) as side_by_side:
-        sides = [
-            _Side(queries[i : i + query_chunk], similarity, device, "query")
-            for i in range(0, len(queries), query_chunk)
-        ]
-        parts = best.split(query_chunk)[: len(sides)]
-        for start in tqdm(starts, desc="search", unit="chunk", disable=not progress):
-            documents = _Side(corpus[start : start + corpus_chunk], similarity, device, "document")
-            ranks = rank_of_row[start : start + corpus_chunk].to(device)
-            merge = partial(_merge, documents=documents, ranks=ranks, similarity=similarity)
-            for part, merged in zip(parts, side_by_side(merge, parts, sides), strict=True):
-                part.copy_(merged)
-    best = best.sort(dim=1, descending=True).values
-    return _unpack(best.cpu(), [corpus_ids[row] for row in by_id])
+    rank_of_row = torch.tensor(by_id, dtype=torch.int64).argsort()
+    best = torch.full((len(queries), min(k, len(corpus_ids))), _EMPTY, dtype=torch.int64, device=device)
+    _fill(best, queries, corpus, rank_of_row, similarity, (query_chunk, corpus_chunk), progress)
+    return _unpack(best.sort(dim=1, descending=True).values.cpu(), [corpus_ids[row] for row in by_id])
 
 
 def merge(parts: Sequence[Hits], k: int) -> Hits:
-    """The `k` best documents of each query, from searches of the same queries in the parts of a corpus."""
+    """The `k` best documents of each query, from searches of the same queries in the parts of a corpus.
+
+    >>> merge([Hits([["river"]], [np.array([0.5])]), Hits([["boat"]], [np.array([0.75])])], k=1).ids
+    [['boat']]
+    """
     merged = Hits([], [])
     for query in range(len(parts[0].ids)):
         found = [pair for part in parts for pair in zip(part.scores[query].tolist(), part.ids[query], strict=True)]
@@ -118,6 +109,31 @@ def merge(parts: Sequence[Hits], k: int) -> Hits:
         merged.ids.append([document for _, document in best])
         merged.scores.append(np.array([score for score, _ in best], dtype=np.float32))
     return merged
+
+
+def _fill(
+    best: torch.Tensor,
+    queries: np.ndarray,
+    corpus: np.ndarray,
+    rank_of_row: torch.Tensor,
+    similarity: Similarity,
+    chunks: tuple[int, int],
+    progress: bool,
+) -> None:
+    """Put each query's best keys into `best`, (Q, wanted), in no order."""
+    with _full_precision(), _side_by_side(best.device) as side_by_side:
+        sides = list(_sides(queries, chunks[0], similarity, best.device, "query"))
+        parts = best.split(chunks[0])[: len(sides)]
+        bar = tqdm(rank_of_row.split(chunks[1]), desc="search", unit="chunk", disable=not progress)
+        for documents, ranks in zip(_sides(corpus, chunks[1], similarity, best.device, "document"), bar, strict=True):
+            merge = partial(_merge, documents=documents, ranks=ranks.to(best.device), similarity=similarity)
+            for part, merged in zip(parts, side_by_side(merge, parts, sides), strict=True):
+                part.copy_(merged)
+
+
+def _sides(rows: np.ndarray, size: int, similarity: Similarity, device: torch.device, name: str) -> Iterator["_Side"]:
+    for at in range(0, len(rows), size):
+        yield _Side(rows[at : at + size], similarity, device, name)
 
 
 class _Side:
@@ -143,11 +159,11 @@ class _Side:
 def _merge(
     best: torch.Tensor, queries: _Side, documents: _Side, ranks: torch.Tensor, similarity: Similarity
 ) -> torch.Tensor:
-    """The best keys, (Q, wanted) int64 in no order, of those found before and this chunk's documents."""
+    """The best keys, (Q, wanted) int64 in no order, among `best` and this chunk's documents."""
     wanted = best.shape[1]
     query, document = _nominate(best, queries, documents, similarity)
     keys = _keys(_scores(queries, documents, query, document, similarity), ranks[document])
-    # Candidates come sorted by query: each one's column is its place among its query's candidates.
+    # Candidates are sorted by query: a candidate's column is its place among those of its query.
     counts = torch.bincount(query, minlength=len(best))
     column = torch.arange(len(query), device=query.device) - (counts.cumsum(0) - counts)[query]
     width = int(counts.max())
@@ -159,7 +175,7 @@ def _merge(
 def _nominate(
     best: torch.Tensor, queries: _Side, documents: _Side, similarity: Similarity
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows of `queries` and of `documents`, (P,) each: every pair that may belong among the best."""
+    """Rows of `queries` and of `documents`, (P,) each: all pairs that may be among the best."""
     wanted = best.shape[1]
     approximate = queries.vectors @ documents.vectors.T
     if similarity == "euclidean":
@@ -168,7 +184,7 @@ def _nominate(
     worst = best.min(dim=1).values
     floor = torch.where(worst == _EMPTY, -torch.inf, _score_of_key(worst).double())
     if bool((worst == _EMPTY).any()) and approximate.shape[1] >= wanted:
-        # `wanted` documents of this chunk truly score at least this much, so nothing below it can be needed.
+        # `wanted` documents of this chunk score at least this much, so none below it is needed.
         reached = approximate.topk(wanted, dim=1, sorted=False).values.min(dim=1).values.double()
         floor = torch.maximum(floor, reached - error)
     # One more float32 step down, for the rounding of the floor itself.
@@ -179,7 +195,7 @@ def _nominate(
 
 
 def _error_bound(queries: _Side, documents: _Side, similarity: Similarity) -> torch.Tensor:
-    """How far, (Q,) float64, a float32 matrix product's score may lie from the true one, for each query."""
+    """For each query, (Q,) float64, how far a score by float32 matrix product may lie from the true one."""
     query_norms, longest = queries.squared_norms.sqrt(), documents.squared_norms.max().sqrt()
     magnitude = query_norms * longest
     if similarity == "euclidean":
@@ -188,8 +204,8 @@ def _error_bound(queries: _Side, documents: _Side, similarity: Similarity) -> to
         raise RagcunError(
             "The vectors are so long that a score may overflow float32. Scale them down, or use the cosine similarity."
         )
-    # n·u/(1 − n·u) ≤ 2·n·u, with a few operations more for doubling, subtracting and rounding; `tiny`: products that
-    # underflow lose up to the smallest normal number each.
+    # n·u/(1 − n·u) ≤ 2·n·u, with a few more operations for doubling, subtracting and rounding. A product that
+    # underflows loses up to `tiny`, the smallest normal number.
     operations = queries.vectors.shape[1] + 8
     precision = torch.finfo(torch.float32)
     return operations * (precision.eps * magnitude + precision.tiny)
@@ -198,7 +214,7 @@ def _error_bound(queries: _Side, documents: _Side, similarity: Similarity) -> to
 def _scores(
     queries: _Side, documents: _Side, query: torch.Tensor, document: torch.Tensor, similarity: Similarity
 ) -> torch.Tensor:
-    """Scores, (P,) float32, of the pairs, each computed by itself."""
+    """The pairs' scores, (P,) float32, each computed by itself."""
     scores = torch.empty(len(query), dtype=torch.float64, device=query.device)
     size = max(1, _BLOCK.get(query.device.type, _BLOCK_ELSEWHERE) // queries.exact.shape[1])
     for start in range(0, len(query), size):
@@ -213,8 +229,8 @@ def _scores(
 def _sum_rows(values: torch.Tensor) -> torch.Tensor:
     """Row sums, (P,), of `values` (P, D), which are overwritten.
 
-    The upper half of the columns is added to the lower until one is left. Unlike `sum`, whose order may follow the
-    shape and the number of threads, elementwise additions are the same everywhere.
+    The right half of the columns is added to the left until one column is left. Elementwise additions are the same
+    everywhere; the order of `sum` may follow the shape and the number of threads.
     """
     width = values.shape[1]
     while width > 1:
@@ -226,7 +242,7 @@ def _sum_rows(values: torch.Tensor) -> torch.Tensor:
 
 def _keys(scores: torch.Tensor, ranks: torch.Tensor) -> torch.Tensor:
     """int64 keys ordered by score, then by `ranks` (the id's place in ascending order)."""
-    # Adding 0 turns −0 into +0, which must tie with it.
+    # Adding 0 turns −0 into +0: the two must tie.
     bits = (scores + 0.0).view(torch.int32)
     return _monotone(bits).long() * 2**32 + ranks
 
@@ -236,7 +252,7 @@ def _score_of_key(keys: torch.Tensor) -> torch.Tensor:
 
 
 def _monotone(bits: torch.Tensor) -> torch.Tensor:
-    """float32 bits as int32 that order as the floats do, negative ones too; its own inverse."""
+    """float32 bits as int32 in the order of the floats, negative ones too; its own inverse."""
     return bits ^ ((bits >> 31) & 0x7FFFFFFF)
 
 
@@ -248,10 +264,10 @@ def _unpack(keys: torch.Tensor, ids_by_rank: list[str]) -> Hits:
 
 @contextmanager
 def _side_by_side(device: torch.device) -> Iterator[Callable[..., Iterable[torch.Tensor]]]:
-    """A `map` that on a CPU runs its calls in threads, each of one core.
+    """A `map` that on a CPU runs its calls in threads of one core each.
 
-    The calls consist of many small operations. Cut over the cores one by one, each would wait for the slowest core:
-    where another process takes a part of one, that made the search ten times slower.
+    The calls are many small operations. If each were spread over the cores, it would wait for the slowest core: beside
+    another busy process, that made the search ten times slower.
     """
     threads = torch.get_num_threads()
     if device.type != "cpu" or threads == 1:
@@ -266,7 +282,7 @@ def _side_by_side(device: torch.device) -> Iterator[Callable[..., Iterable[torch
 
 @contextmanager
 def _full_precision() -> Iterator[None]:
-    """Float32 matrix products in float32: with TF32 or bfloat16 the error bound would not hold."""
+    """Float32 matrix products in float32: the error bound does not hold for TF32 or bfloat16."""
     backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
     before = [backend.fp32_precision for backend in backends]
     try:
@@ -279,18 +295,15 @@ def _full_precision() -> Iterator[None]:
 
 
 def _check_arguments(
-    queries: np.ndarray,
-    corpus: np.ndarray,
-    corpus_ids: Sequence[str],
-    k: int,
-    chunks: tuple[int, int],
+    queries: np.ndarray, corpus: np.ndarray, corpus_ids: Sequence[str], k: int, similarity: str, chunks: tuple[int, int]
 ) -> None:
+    if similarity not in get_args(Similarity):
+        raise RagcunError(f"Unknown similarity {similarity!r}: choose one of {', '.join(get_args(Similarity))}.")
     if k < 1 or min(chunks) < 1:
         raise RagcunError(f"k and the chunk sizes must be at least 1: k is {k}, the chunks are {chunks}.")
     if queries.ndim != 2 or corpus.ndim != 2 or queries.shape[1] != corpus.shape[1] or queries.shape[1] == 0:
         raise RagcunError(
-            f"Queries {queries.shape} and corpus {corpus.shape} must be matrices of one width: encode both with one "
-            "model."
+            f"Queries {queries.shape} and corpus {corpus.shape} must be matrices of one width: encode both with one model."
         )
     if len(corpus_ids) != len(corpus) or len(corpus) == 0:
         raise RagcunError(f"{len(corpus)} document vectors and {len(corpus_ids)} ids: each document needs one of each.")
