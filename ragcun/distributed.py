@@ -103,7 +103,11 @@ def shard(count: int) -> slice:
 
 
 def shard_of(count: int, rank: int, world_size: int) -> slice:
-    """`shard` for the given rank and world size."""
+    """`shard` for the given rank and world size.
+
+    >>> [shard_of(5, rank, 2) for rank in range(2)]
+    [slice(0, 2, None), slice(2, 5, None)]
+    """
     return slice(count * rank // world_size, count * (rank + 1) // world_size)
 
 

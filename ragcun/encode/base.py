@@ -99,7 +99,12 @@ def preprocess(model: SentenceTransformer, texts: Sequence[str], role: Role) -> 
 
 
 def prompt_of(model: SentenceTransformer, role: Role) -> str | None:
-    """The prompt that `encode_query` or `encode_document` puts before a text."""
+    """The prompt that `encode_query` or `encode_document` puts before a text.
+
+    >>> from sentence_transformers.sentence_transformer.modules import Dense
+    >>> prompt_of(SentenceTransformer(modules=[Dense(2, 2)], prompts={"query": "query: "}, device="cpu"), "query")
+    'query: '
+    """
     for name in (*_PROMPTS[role], model.default_prompt_name):
         if name is not None and name in model.prompts:
             return model.prompts[name]

@@ -1,11 +1,11 @@
-"""Vectors of texts by content, outside the pipeline's outputs: no model encodes one text twice on a machine.
+"""The row cache: vectors of texts, so that a model encodes no text twice on a machine.
 
-One SQLite file in the user's cache folder (RAGCUN_CACHE names another; RAGCUN_CACHE_GB bounds it, 20 by default). A
-key is a hash of all that decides the vector, so an entry is never stale, and the file is safe to delete at any time. It
-is a convenience: where it cannot be read or written, a warning is logged and the work goes on without it.
+It is one SQLite file in the user's cache folder (RAGCUN_CACHE names another; RAGCUN_CACHE_GB bounds it, 20 by default). A
+key is a hash of all that decides the vector, so no entry is ever stale, and the file may be deleted at any time. If it
+cannot be read or written, a warning is logged and the work goes on without it.
 
-Vectors of the base serve every later run. Those of a model that was trained serve the benchmarks that share a corpus,
-and are of no use once the model is trained anew: they lie in a table of their own, `transient`, and are dropped first.
+Every later run can use the base's vectors. Those of a trained model serve benchmarks that share a corpus, until the
+model is trained again: they are in a second table, `transient`, and are dropped first.
 """
 
 import logging
@@ -23,9 +23,9 @@ from ragcun.core.files import cache_folder
 
 logger = logging.getLogger(__name__)
 
-# SQLite's own bound on the variables of one statement, with room to spare.
+# Well below SQLite's bound on the variables of a statement.
 _KEYS_A_STATEMENT = 500
-# In the order in which they are dropped.
+# The first is dropped first.
 _TABLES = ("transient", "rows")
 _ROWS_A_SLICE = 10_000
 _DROPPING_SECONDS = 30
@@ -35,12 +35,18 @@ class RowCache:
     """Float32 vectors by key, shared by processes.
 
     Args:
-        folder: where the file lies; None is the user's cache folder.
-        max_bytes: the oldest rows are dropped where more bytes of the file than these are in use, transient ones first.
-        transient: what is put is transient.
+        folder: of the file; None is the user's cache folder.
+        max_bytes: above so many bytes in use the oldest rows are dropped, transient ones first; None is RAGCUN_CACHE_GB.
+        transient: whether the vectors that are put are transient.
 
     Raises:
         RagcunError: RAGCUN_CACHE_GB is not a number.
+
+    >>> import contextlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder, contextlib.closing(RowCache(Path(folder))) as cache:
+    ...     cache.put({b"river": np.array([1, 2])})
+    ...     cache.get([b"river", b"boat"])
+    {b'river': array([1., 2.], dtype=float32)}
     """
 
     def __init__(self, folder: Path | None = None, max_bytes: int | None = None, *, transient: bool = False) -> None:
@@ -59,7 +65,7 @@ class RowCache:
             self._connection = connection
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
-        """The vectors, each (d,), of those keys that are there."""
+        """The vectors, (d,), of the keys that are there."""
         found: dict[bytes, np.ndarray] = {}
         with self._tolerating_faults():
             for at in range(0, len(keys) if self._connection else 0, _KEYS_A_STATEMENT):
@@ -79,7 +85,7 @@ class RowCache:
                     self._open.executemany(f"INSERT OR IGNORE INTO {self.table} (key, vector) VALUES (?, ?)", rows)
 
     def close(self) -> None:
-        """Drop the oldest rows above the bound, as many as there is time for, and let go of the file."""
+        """Drop the oldest rows above the bound, as far as the time allows, and close the file."""
         with self._tolerating_faults():
             if self._connection:
                 self._drop_oldest()
@@ -87,12 +93,12 @@ class RowCache:
         self._connection = None
 
     def _drop_oldest(self) -> None:
-        """In slices and for a little while only, for other ranks may wait for this one; the next that closes goes on."""
+        """Drop slices for a little while, since other ranks may wait for this one; the next cache that closes goes on."""
         deadline = time.monotonic() + _DROPPING_SECONDS
         lasts: list[int] | None = None
         while lasts is None or time.monotonic() < deadline:
             with self._open:
-                # Ranks close together: without the lock, the second would drop again what it counted before the first did.
+                # Ranks close together: without this lock, two would drop for the same surplus.
                 self._open.execute("BEGIN IMMEDIATE")
                 spans = [self._span(table) for table in _TABLES]
                 if lasts is None:
@@ -108,19 +114,19 @@ class RowCache:
                 self._open.execute(f"DELETE FROM {table} WHERE id <= ?", (min(last, first + _ROWS_A_SLICE - 1),))
 
     def _span(self, table: str) -> range:
-        """The ids of a table's rows; they have no gaps, for only the oldest are ever dropped."""
-        # Each by itself, for both in one query would read all rows.
+        """The ids of a table's rows, without gaps, since only the oldest are ever dropped."""
+        # Two queries: one for both would read all rows.
         bounds = f"SELECT (SELECT MIN(id) FROM {table}), (SELECT MAX(id) FROM {table})"
         first, newest = self._open.execute(bounds).fetchone()
         return range(0) if first is None else range(first, newest + 1)
 
     def _last_surplus(self, spans: Sequence[range]) -> list[int]:
-        """For each table, the last id of the rows that are too many: all of a table go before any of the next."""
-        # Counting pages reads one of them; adding up the vectors' lengths would read the whole file.
+        """For each table the last id of the surplus; all rows of a table go before any of the next."""
+        # Counting pages reads one page; adding up the vectors' lengths would read the whole file.
         pages, free, page_bytes = (self._pragma(name) for name in ("page_count", "freelist_count", "page_size"))
         size = (pages - free) * page_bytes
         rows = sum(map(len, spans))
-        # Down to nine tenths, so that the next few runs do not each drop a little.
+        # Down to nine tenths, so that the next runs do not each drop a little.
         surplus = rows - int(rows * 0.9 * self.max_bytes / size) if size > self.max_bytes else 0
         lasts = []
         for span in spans:

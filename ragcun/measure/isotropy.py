@@ -1,9 +1,9 @@
-"""How evenly a set of vectors uses its space, and how much a few of them attract all neighbours.
+"""How evenly vectors use their space, and how far a few of them are the neighbours of all others.
 
-Isotropy is read off the covariance, which is gathered chunk by chunk in float64 (Chan, Golub & LeVeque, Updating
-Formulae and a Pairwise Algorithm for Computing Sample Variances, 1979), so the vectors may be a memory map larger than
-memory and are read once. Hubness needs neighbours and is measured on a sample. Both are computed by all ranks together,
-each its share: every rank calls, and gets the same answer.
+Isotropy comes from the covariance, which is summed up chunk by chunk in float64 (Chan, Golub & LeVeque, Updating
+Formulae and a Pairwise Algorithm for Computing Sample Variances, 1979). So the vectors are read once, and may be a memory
+map larger than memory. Hubness needs neighbours, and is measured on a sample. All ranks call together, each computes a
+share, and all get the same answer.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,11 @@ from ragcun.params import Similarity
 
 
 def isotropy(vectors: np.ndarray, *, chunk: int = 8192) -> dict[str, float]:
-    """`isotropy_of_shards` of `vectors` (N, D), an array or a memory map that every rank has; each reads its shard."""
+    """`isotropy_of_shards` of `vectors` (N, D), which every rank has, perhaps memory-mapped; each reads its shard.
+
+    >>> {name: round(value, 3) for name, value in isotropy(np.array([[1.0, 0], [-1, 0], [0, 1], [0, -1]])).items()}
+    {'isoscore': 1.0, 'mean_cosine': -0.333, 'effective_rank': 2.0}
+    """
     if vectors.ndim != 2:
         raise _too_few(vectors.shape)
     return isotropy_of_shards(vectors[distributed.shard(len(vectors))], chunk=chunk)
@@ -28,15 +32,15 @@ def isotropy_of_shards(vectors: np.ndarray, *, chunk: int = 8192) -> dict[str, f
     """`isoscore`, `mean_cosine` and `effective_rank` of all ranks' `vectors` (n, D) together; exact, not sampled.
 
     * `isoscore`: IsoScore (Rudman et al., IsoScore: Measuring the Uniformity of Embedding Space Utilization, Findings of
-      ACL 2022, arXiv 2108.07344), 1 where all principal axes have the same variance, 0 where one has it all. It is
-      independent of rotation, scale and mean. With N ≤ D it cannot reach 1, the covariance's rank being below D.
-    * `mean_cosine`: the mean cosine of two distinct rows, over all pairs; about the origin, not the mean, so 0 for a
-      space spread evenly about the origin. A zero vector has cosine 0 with everything.
-    * `effective_rank`: exp of the entropy of the singular values of the centred matrix, normalised to sum 1 (Roy &
-      Vetterli, The Effective Rank, EUSIPCO 2007): between 1 and D. Singular values, not their squares, as in the paper.
+      ACL 2022, arXiv 2108.07344): 1 if all principal axes have the same variance, 0 if one has it all. Rotation, scale
+      and mean do not change it. With N ≤ D it stays below 1.
+    * `mean_cosine`: over all pairs of distinct rows, about the origin, not the mean. A zero vector has cosine 0.
+    * `effective_rank`: exp of the entropy of the centred matrix's singular values, normalised to sum 1 (Roy & Vetterli,
+      The Effective Rank, EUSIPCO 2007); between 1 and D.
 
-    Raises RagcunError for fewer than two vectors or dimensions, values that are not finite, and vectors that are all the
-    same to float32's resolution: they have no direction to measure.
+    Raises:
+        RagcunError: there are fewer than two vectors or dimensions; a value is not finite; or the vectors are all the
+            same to float32's resolution.
     """
     moments = _moments(vectors, chunk).over_ranks()
     count = moments.count
@@ -66,14 +70,20 @@ def hubness(
     sample: int = 5000,
     seed: int = 0,
 ) -> float:
-    """Skewness of N_k, the number of times a vector is among the k nearest of another one (Radovanović, Nanopoulos &
-    Ivanović, Hubs in Space, JMLR 2010): near 0 without hubs, above 1 where a few vectors are everyone's neighbours.
+    """Skewness of N_k, which counts how often a vector is among the k nearest of another one.
 
-    `vectors` is (N, D), an array or a memory map, the same on every rank; where N is above `sample`, that many rows are drawn
-    with `seed` and are neighbours among themselves. It grows with the size of the set: compare figures of equal samples. 0
-    where all N_k are equal. Equally near vectors are chosen between arbitrarily.
+    It is near 0 without hubs, above 1 if a few vectors are everyone's neighbours, and 0 if all N_k are equal (Radovanović,
+    Nanopoulos & Ivanović, Hubs in Space, JMLR 2010). It grows with the number of vectors: compare equal samples.
 
-    Raises RagcunError for k or fewer vectors and for values that are not finite.
+    Args:
+        vectors: (N, D), the same on every rank, perhaps memory-mapped. If N is above `sample`, so many rows are drawn
+            with `seed`, and are neighbours among themselves.
+
+    Raises:
+        RagcunError: there are k or fewer vectors, or a value is not finite.
+
+    >>> round(hubness(np.vstack([np.eye(3), np.full((1, 3), 0.5)]), k=1), 3)
+    0.816
     """
     if similarity not in ("cosine", "dot", "euclidean"):
         raise RagcunError(f"Unknown similarity {similarity!r}: choose cosine, dot or euclidean.")
@@ -101,8 +111,8 @@ def _sum(array: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Moments:
-    """Sums over rows: of all their squared norms, of their `directions` (D,), how many have one, and of the products of their
-    distances from the `mean` (D,): `scatter` (D, D)."""
+    """Sums over `count` rows: `scatter` (D, D), of the products of their distances from the `mean` (D,); `directions` (D,),
+    of the unit vectors, and `units`, their number; `squares`, of the squared norms."""
 
     count: int
     mean: np.ndarray
@@ -144,7 +154,7 @@ def _moments(vectors: np.ndarray, chunk: int) -> _Moments:
 
 
 def _chunks(vectors: np.ndarray, chunk: int) -> Iterator[np.ndarray]:
-    """Copies of `chunk` rows at a time, float64."""
+    """Copies of the rows in float64, `chunk` at a time."""
     for start in range(0, len(vectors), chunk):
         rows = np.array(vectors[start : start + chunk], dtype=np.float64)
         _check_finite(rows)
@@ -172,7 +182,7 @@ def _neighbours(points: np.ndarray, start: int, stop: int, k: int, similarity: s
     square_norms = np.einsum("ij,ij->i", points, points)
     nearness = points[start:stop] @ points.T
     if similarity == "cosine":
-        # A query's own norm does not change whom it ranks first.
+        # The norm of the row itself does not change the order.
         nearness /= np.sqrt(np.where(square_norms > 0, square_norms, 1))
     elif similarity == "euclidean":
         nearness = 2 * nearness - square_norms

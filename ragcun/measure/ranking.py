@@ -1,7 +1,7 @@
 """Scores of a run against judgements, as trec_eval computes them.
 
-`pytrec_eval` is trec_eval's own code: documents rank by score, descending, and equal scores by document id, descending,
-whatever order the run lists them in. Here is only what it leaves open: which queries count, and MRR at a cutoff.
+`pytrec_eval` is trec_eval's own code. It ranks documents by score, then by id, both descending, whatever the run's order.
+This module adds what it leaves open: which queries count, and MRR at a cutoff.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,14 +28,18 @@ def score_queries(qrels: Qrels, run: Run, cutoffs: Iterable[int] = CUTOFFS) -> p
     """Scores of each judged query: a row a query, sorted by id; columns `ndcg@k`, `map@k`, `recall@k`, `p@k`, `mrr@k`.
 
     All lie in [0, 1]. NDCG has the graded relevance itself as gain and log2(rank + 1) as discount; MAP@k divides by the
-    number of all relevant documents; MRR@k is 1/rank of the first relevant document, 0 where that rank is beyond k.
-    A document with the query's own id counts like any other: `best_others` leaves it out where it should not.
+    number of all relevant documents; MRR@k is 1/rank of the first relevant document, 0 if that rank is beyond k. A
+    document with the query's own id counts like any other: see `best_others`.
 
-    The rows are the queries `trec_eval -c` averages over: each that has a judgement. One the run does not answer scores
-    0, and so does one whose judgements are all 0. A query with no judgement at all cannot stand in a qrels file and has
-    no row. Queries of the run that are not judged are ignored.
+    The rows are those of `trec_eval -c`: all queries with a judgement. A query scores 0 if the run does not answer it or
+    all its judgements are 0. The run's queries without judgement are ignored.
 
-    Raises RagcunError where no query is judged or a score is NaN; ValueError for a cutoff below 1.
+    Raises:
+        RagcunError: no query is judged, or a score is NaN.
+        ValueError: there is no cutoff, or one below 1.
+
+    >>> score_queries({"q1": {"d1": 1}}, {"q1": {"d1": 0.5, "d2": 0.75}}, cutoffs=[2])["mrr@2"].to_dict()
+    {'q1': 0.5}
     """
     ks = sorted(set(cutoffs))
     if not ks or ks[0] < 1:
@@ -58,8 +62,11 @@ def best_others(run: Run, own: Mapping[str, str], k: int) -> Run:
     """The first `k` documents of each query without the query's own document.
 
     Args:
-        run: of each query at least k + 1 documents where the corpus has them, best first.
-        own: query id -> id of the document that the query is; queries that are no document are not in it.
+        run: for each query k + 1 documents or more, if there are so many, best first.
+        own: query id -> id of the document that the query is; other queries are not in it.
+
+    >>> best_others({"q1": {"d1": 0.75, "d2": 0.5}}, own={"q1": "d1"}, k=1)
+    {'q1': {'d2': 0.5}}
     """
     return {
         query: dict(islice((item for item in documents.items() if item[0] != own.get(query)), k))
@@ -68,14 +75,14 @@ def best_others(run: Run, own: Mapping[str, str], k: int) -> Run:
 
 
 def mean_scores(per_query: pd.DataFrame) -> dict[str, float]:
-    """The mean of each column of `score_queries` over all its rows."""
+    """The mean of each column of `score_queries`."""
     return {str(name): float(mean) for name, mean in per_query.mean().items()}
 
 
 def _row(scores: dict[str, float], ks: list[int]) -> dict[str, float]:
     row = {f"{ours}@{k}": scores[f"{trec}_{k}"] for ours, trec in _TREC_NAMES.items() for k in ks}
     reciprocal = scores["recip_rank"]
-    # The first relevant document is among the first k exactly where 1/rank ≥ 1/k; the half keeps rounding out of it.
+    # The first relevant document is among the first k if 1/rank ≥ 1/k; the half keeps rounding out of it.
     return row | {f"mrr@{k}": reciprocal if reciprocal * (k + 0.5) > 1 else 0.0 for k in ks}
 
 

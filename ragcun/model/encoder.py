@@ -1,6 +1,6 @@
-"""The encoder: any SentenceTransformer, then the trainable projection.
+"""The encoder: any SentenceTransformer, then a trainable projection.
 
-A saved model is a plain SentenceTransformer folder in fp32: it loads without this package and without remote code.
+A saved model is a plain SentenceTransformer folder in fp32, which loads without this package and without remote code.
 """
 
 from pathlib import Path
@@ -23,18 +23,27 @@ class IsotropicGaussianEncoder(SentenceTransformer):
     """A base encoder with a trainable projection.
 
     Args:
-        model_name_or_path: a folder saved by this class, loaded with its projection; the other arguments that shape
-            the projection are then not used.
-        output_dim: D, the dimension of the embeddings; None keeps the base's.
-        base_model: a SentenceTransformer folder or name; its dimension d is read from it.
-        freeze_base: keep the base fixed, in evaluation mode, whatever `.train()` says.
-        freeze_layers: where the base is not frozen, keep its embeddings and its first layers so; 0 freezes none.
+        model_name_or_path: a folder saved by this class. Its projection is loaded; `output_dim`, `base_model` and
+            `dropout` do not apply.
+        output_dim: D, the dimension of the embeddings; None keeps the base's dimension d.
+        base_model: a SentenceTransformer folder or name.
+        freeze_base: keep the base fixed and in evaluation mode, even after `.train()`.
+        freeze_layers: of a base that trains, the number of lowest layers that stay fixed, with the embeddings below them.
         dropout: between the projection's two layers.
-        similarity: cosine, euclidean or dot; stored in the model's config. None keeps what the loaded model says.
+        similarity: stored in the model's config; None keeps that of the loaded model.
 
     Raises:
         RagcunError: `model_name_or_path` was not saved by this class, or `base_model` is no SentenceTransformer that
-            gives a vector a text.
+            gives one vector for each text.
+
+    >>> import tempfile
+    >>> from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    >>> from tokenizers import Tokenizer, models
+    >>> words = StaticEmbedding(Tokenizer(models.WordLevel({"a": 0, "[UNK]": 1}, unk_token="[UNK]")), embedding_dim=4)
+    >>> with tempfile.TemporaryDirectory() as base:
+    ...     SentenceTransformer(modules=[words], device="cpu").save(base, create_model_card=False)
+    ...     IsotropicGaussianEncoder(base_model=base, output_dim=8, device="cpu").encode("a").shape
+    (8,)
     """
 
     def __init__(
@@ -66,7 +75,7 @@ class IsotropicGaussianEncoder(SentenceTransformer):
                 device=str(base.device),
             )
             self.base_length = len(base)
-        # Whether a forward pass in training drops its activations and its backward pass computes them again.
+        # Whether training drops a forward pass's activations, which the backward pass then computes again.
         self.recompute = False
         self._frozen = list(self)[: self.base_length] if freeze_base else self._lowest_layers(freeze_layers)
         for module in self._frozen:
@@ -98,13 +107,13 @@ class IsotropicGaussianEncoder(SentenceTransformer):
             return super().forward(input, **kwargs)
 
         def embedding() -> Tensor:
-            # Of a copy: the modules write what they compute, all of its activations, into the dict they are given.
+            # Of a copy: the modules write what they compute into the dict that they are given.
             return super(IsotropicGaussianEncoder, self).forward(dict(input), **kwargs)["sentence_embedding"]
 
         return {"sentence_embedding": checkpoint(embedding, use_reentrant=False)}
 
     def _lowest_layers(self, count: int) -> list[nn.Module]:
-        """The transformer's first `count` layers and all that comes before them, its embeddings."""
+        """The transformer's first `count` layers, and the embeddings below them."""
         if count == 0:
             return []
         below, layers = transformer_layers(self)
@@ -113,7 +122,7 @@ class IsotropicGaussianEncoder(SentenceTransformer):
         return [*below, *layers[:count]]
 
     def get_trainable_parameters(self) -> dict[str, list[nn.Parameter]]:
-        """The parameters that training moves, by group: `base` and `projection`."""
+        """The parameters that train, as `base` and `projection`."""
         groups = {"base": list(self.base), "projection": self.projection}
         return {
             name: [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
@@ -126,10 +135,10 @@ class IsotropicGaussianEncoder(SentenceTransformer):
 
 
 def transformer_layers(model: SentenceTransformer) -> tuple[list[nn.Module], list[nn.Module]]:
-    """Of a model's transformer, the modules before its layers (the embeddings), and the layers, lowest first.
+    """The modules below the layers of a model's transformer (its embeddings), and the layers, lowest first.
 
     Raises:
-        RagcunError: it has none, or several.
+        RagcunError: the model has no transformer, or several.
     """
     towers = [module for module in model.modules() if isinstance(module, Transformer)]
     if len(towers) > 1:

@@ -1,8 +1,7 @@
-"""A two-layer projection that starts as a linear map of our choice.
+"""The projection: two layers that start as a linear map of our choice.
 
 GELU(x) − GELU(−x) = x exactly. So `Linear(d, 2D) → GELU → Linear(2D, D)` with first weights [R; −R], first bias
-[−Rμ; Rμ] and second weights [I, −I] *is* the map R(x − μ), in stock `Dense` modules, and training begins at the base's
-quality.
+[−Rμ; Rμ] and second weights [I, −I] *is* the map R(x − μ), and training begins at the base's quality.
 """
 
 from collections.abc import Sequence
@@ -17,10 +16,14 @@ from ragcun.model.saved import project_rows
 
 
 class Head(SentenceTransformer):
-    """The projection on its own, over rows of the store: what trains when the base is frozen."""
+    """The projection on its own, over the base's vectors: this is what trains if the base is frozen.
+
+    >>> Head(modules=build_projection(4, 2, dropout=0), device="cpu").project(np.array([[5, 6, 7, 8]]))
+    array([[5., 6.]], dtype=float32)
+    """
 
     def project(self, rows: np.ndarray) -> np.ndarray:
-        """Base vectors (N, d), perhaps memory-mapped, to embeddings (N, D) float32, in evaluation mode."""
+        """Embeddings, (N, D) float32, of base vectors (N, d), perhaps memory-mapped; in evaluation mode."""
         training = self.training
         self.eval()
         dim = self.get_embedding_dimension() or 0
@@ -30,10 +33,13 @@ class Head(SentenceTransformer):
 
 
 def build_projection(base_dim: int, output_dim: int, dropout: float) -> list[nn.Module]:
-    """The projection's modules, from `base_dim` to `output_dim`, as the map that keeps what it can of the base.
+    """The modules of a projection from `base_dim` to `output_dim`, which needs no data to start from.
 
-    It is the identity at equal dimensions, the first axes at fewer, and an isometry at more: a start without any
-    data. `set_linear_map` gives it a better one.
+    It is the identity where the dimensions are equal, takes the first axes where D is below d, and is an isometry where
+    D is above d.
+
+    >>> build_projection(4, 2, dropout=0.1)[0].get_config_dict()["out_features"]
+    4
     """
     modules: list[nn.Module] = [
         # Dense applies Tanh unless told otherwise.
@@ -47,12 +53,17 @@ def build_projection(base_dim: int, output_dim: int, dropout: float) -> list[nn.
 
 
 def set_linear_map(projection: Sequence[nn.Module], matrix: Tensor, mean: Tensor) -> None:
-    """Make the projection the map x → `matrix`·(x − `mean`), exactly up to rounding.
+    """Make the projection the map x → `matrix`·(x − `mean`), up to rounding.
 
     Args:
         projection: the modules of `build_projection`, from d to D.
-        matrix: (r, d) with r ≤ d. The first D rows are used; where D > r an isometry spreads the r over D.
+        matrix: (r, d) with r ≤ d. Its first D rows are used; if r < D, an isometry spreads them over D dimensions.
         mean: (d,).
+
+    >>> projection = build_projection(2, 1, dropout=0)
+    >>> set_linear_map(projection, torch.tensor([[3.0, 0.0]]), mean=torch.tensor([1.0, 0.0]))
+    >>> Head(modules=projection, device="cpu").project(np.array([[2, 7]]))
+    array([[3.]], dtype=float32)
     """
     first, second = projection[0].linear, projection[-1].linear
     assert isinstance(first, nn.Linear)
@@ -71,7 +82,7 @@ def set_linear_map(projection: Sequence[nn.Module], matrix: Tensor, mean: Tensor
 
 
 def set_random_map(projection: Sequence[nn.Module]) -> None:
-    """PyTorch's own random initialisation, from its global generator: an ablation, for it starts below the base."""
+    """PyTorch's default initialisation, from its global generator: an ablation, which starts below the base's quality."""
     for module in (projection[0], projection[-1]):
         linear = module.linear
         assert isinstance(linear, nn.Linear)

@@ -1,7 +1,7 @@
-"""The linear map that a projection starts as: the base's space rotated, and whitened by a degree γ.
+"""The linear map that a projection starts as: it rotates the base's space and whitens it to a degree γ.
 
-R = s·Λ^(−γ/2)·Vᵀ comes from the mean μ and the covariance VΛVᵀ of the base's embeddings: γ = 0 rotates, γ = 1 whitens
-fully, and s gives unit mean variance per dimension, the scale that SIGReg asks for.
+R = s·Λ^(−γ/2)·Vᵀ, from the mean μ and the covariance VΛVᵀ of the base's embeddings. γ = 0 only rotates, γ = 1 whitens
+fully, and s makes the mean variance of a dimension 1, the scale that SIGReg asks for.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ragcun.core.errors import RagcunError
 
-# Variances below this share of the mean one count as this share, so that whitening does not blow up empty directions.
+# Smaller variances, as shares of the mean one, count as this, so that whitening does not blow up empty directions.
 SMALLEST_VARIANCE = 1e-4
 
 
@@ -20,13 +20,17 @@ def whitening_map(vectors: np.ndarray, gamma: float, output_dim: int) -> tuple[T
     Args:
         vectors: (N, d), may be memory-mapped; read in chunks.
         gamma: γ in [0, 1].
-        output_dim: D; below d, the D axes of the largest variance are kept.
+        output_dim: D. If it is below d, the D axes of the largest variance are kept.
 
     Returns:
-        R, (min(D, d), d), and μ, (d,), in float64. At γ = 0 and D ≥ d, μ is 0: then cosine and dot rankings are the base's.
+        R, (min(D, d), d), and μ, (d,), in float64. If γ = 0 and D ≥ d, μ is 0: cosine and dot rankings stay the base's.
 
     Raises:
-        RagcunError: fewer than two vectors, or all alike.
+        RagcunError: there are fewer than two vectors, or all are alike.
+
+    >>> matrix, mean = whitening_map(np.array([[5.0, 0], [-5, 0], [0, 1], [0, -1]]), gamma=1, output_dim=2)
+    >>> (matrix @ torch.tensor([5.0, 0.0], dtype=torch.float64)).norm()
+    tensor(1.4142, dtype=torch.float64)
     """
     mean, covariance = mean_and_covariance(vectors)
     variances, axes = torch.linalg.eigh(covariance)
@@ -36,7 +40,7 @@ def whitening_map(vectors: np.ndarray, gamma: float, output_dim: int) -> tuple[T
         raise RagcunError("whitening needs embeddings that differ: the passages are too few, or all the same")
     dims = min(output_dim, len(mean))
     scales = variances.clamp(min=SMALLEST_VARIANCE * average)[:dims].pow(-gamma / 2)
-    # An isometry into more dimensions spreads the same variance over them.
+    # An isometry into more dimensions spreads this variance over them.
     scale = torch.sqrt(output_dim / (variances[:dims] * scales.square()).sum())
     matrix = scales[:, None] * axes.T[:dims]
     if gamma == 0 and output_dim >= len(mean):
@@ -45,7 +49,11 @@ def whitening_map(vectors: np.ndarray, gamma: float, output_dim: int) -> tuple[T
 
 
 def mean_and_covariance(vectors: np.ndarray, chunk: int = 65_536) -> tuple[Tensor, Tensor]:
-    """Mean (d,) and covariance (d, d) of the rows of `vectors`, in float64, read in chunks of rows."""
+    """Mean (d,) and covariance (d, d) of the rows of `vectors`, in float64, read in chunks of rows.
+
+    >>> mean_and_covariance(np.array([[1.0], [3.0]]))
+    (tensor([2.], dtype=torch.float64), tensor([[1.]], dtype=torch.float64))
+    """
     if len(vectors) < 2:
         raise RagcunError(f"a covariance needs at least two vectors, and there are {len(vectors)}")
     parts = range(0, len(vectors), chunk)
