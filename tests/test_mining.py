@@ -14,10 +14,8 @@ def plain_mine(
     passages: list[str], queries: list[str], known: list[set[int]], asked: list[int], struck: list[set[int]], count: int
 ) -> list[list[int]]:
     """From the whole ranking of every query."""
-    rows, scores = BM25Index(passages).search(queries, len(passages))
-    found = [
-        [int(row) for row, score in zip(*line, strict=True) if score > 0] for line in zip(rows, scores, strict=True)
-    ]
+    ranked = BM25Index(passages).ranked(queries, [len(passages)] * len(queries))
+    found = [rows.tolist() for rows, _ in ranked]
     return [
         [row for row in found[query] if row not in known[query] | ids][:count]
         for query, ids in zip(asked, struck, strict=True)

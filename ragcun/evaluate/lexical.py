@@ -10,9 +10,9 @@ def evaluate_bm25(benchmark: Benchmark, top_k: int, *, progress: bool = False) -
     """Evaluate BM25."""
     queries = benchmark.all_queries
     index = BM25Index(benchmark.doc_texts, progress=progress)
-    rows, scores = index.search(list(queries.values()), search_depth(benchmark, top_k))
+    ranked = index.ranked(list(queries.values()), [search_depth(benchmark, top_k)] * len(queries))
     run: Run = {
-        query: {benchmark.doc_ids[row]: value for row, value in zip(line, values, strict=True) if value > 0}
-        for query, line, values in zip(queries, rows.tolist(), scores.tolist(), strict=True)
+        query: {benchmark.doc_ids[row]: score for row, score in zip(rows.tolist(), scores.tolist(), strict=True)}
+        for query, (rows, scores) in zip(queries, ranked, strict=True)
     }
     return score_run(benchmark, run, top_k, None)

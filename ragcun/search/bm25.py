@@ -20,16 +20,15 @@ class BM25Index:
     Raises:
         RagcunError: there is no text, or none has a word to index (two letters or more, not a stop word).
 
-    >>> rows, scores = BM25Index(["bridges over a river", "a star"]).search(["the bridge"], k=2)
+    >>> [(rows, scores)] = BM25Index(["bridges over a river", "a star"]).ranked(["the bridge"], depths=[2])
     >>> rows
-    array([[ 0, -1]])
+    array([0])
     """
 
     def __init__(self, texts: Sequence[str], *, progress: bool = False) -> None:
         if not texts:
             raise RagcunError("BM25 was given no document to index: check the benchmark's corpus.")
         self._progress = progress
-        self._size = len(texts)
         tokens = self._tokenize(texts)
         if not any(tokens):
             raise RagcunError(
@@ -39,30 +38,17 @@ class BM25Index:
         self._index = bm25s.BM25()
         self._index.index(tokens, show_progress=progress)
 
-    def search(self, queries: Sequence[str], k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The best documents of each query: rows, (Q, min(k, N)) int64, and scores, float32 of the same shape.
+    def ranked(self, queries: Sequence[str], depths: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """For each query, one at a time, the rows, int64, and scores, float32, of its best documents.
 
-        The order is score descending, then row ascending. A query gets only documents that share a stem with it; behind
-        them the row is −1 and the score 0. A word that occurs twice in a query counts twice.
+        The order is score descending, then row ascending. A query gets as many documents as its depth says, or fewer:
+        all that share a stem with it. A word that occurs twice in a query counts twice.
 
         Raises:
-            RagcunError: k is below 1.
+            RagcunError: a depth is below 1.
         """
-        if k < 1:
-            raise RagcunError(f"k must be at least 1, the number of documents to retrieve: it is {k}.")
-        k = min(k, self._size)
-        rows = np.full((len(queries), k), -1, dtype=np.int64)
-        scores = np.zeros((len(queries), k), dtype=np.float32)
-        for i, (best, of_best) in enumerate(self.ranked(queries, [k] * len(queries))):
-            rows[i, : len(best)] = best
-            scores[i, : len(best)] = of_best
-        return rows, scores
-
-    def ranked(self, queries: Sequence[str], depths: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """For each query, one at a time, rows and scores of its best documents in `search`'s order.
-
-        Their number is the query's entry in `depths`, or fewer where fewer share a stem with it.
-        """
+        if min(depths, default=1) < 1:
+            raise RagcunError(f"The number of documents to retrieve must be at least 1: it is {min(depths)}.")
         tokens = tqdm(self._tokenize(queries), desc="BM25 search", unit="query", disable=not self._progress)
         for words, depth in zip(tokens, depths, strict=True):
             every = self._index.get_scores_from_ids(self._index.get_tokens_ids(words))
