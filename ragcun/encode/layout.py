@@ -45,7 +45,11 @@ def saved_base_length(folder: Path, modules: int) -> int:
 
 
 def known_base(folder: Path) -> dict[str, Any] | None:
-    """What decides the vectors of the base in a saved model; None where its layout does not say, or a file has changed."""
+    """What decides the vectors of the base in a saved model; None where its layout does not say, or a file has changed.
+
+    >>> known_base(Path("a/folder/without/a/model")) is None
+    True
+    """
     try:
         layout = json.loads((folder / LAYOUT_FILE).read_text(encoding="utf-8"))
         base: dict[str, Any] = layout["base"]
