@@ -69,14 +69,14 @@ def files(metrics: dict[str, Any], model: str) -> dict[str, Any]:
 def measured(metrics: dict[str, Any], model: str, split: str) -> dict[str, str]:
     """A model's figures in one experiment; none where it has no metrics."""
     measures = files(metrics, model)
-    scores = {name: data if split == "test" else data.get("dev", {}) for name, data in sorted(measures.items())}
-    ndcg = {name: found["ndcg@10"] for name, found in scores.items() if found}
+    key = "ndcg@10" if split == "test" else "dev_ndcg@10"
+    ndcg = {name: data[key] for name, data in sorted(measures.items()) if key in data}
     if not ndcg:
         return {}
     return {
         **{f"{split} {name}": f"{value:.4f}" for name, value in ndcg.items()},
         "mean": f"{sum(ndcg.values()) / len(ndcg):.4f}",
-        "IsoScore": f"{next(iter(measures.values()))['isotropy']['isoscore']:.3f}",
+        "IsoScore": f"{next(iter(measures.values()))['isoscore']:.3f}",
     }
 
 

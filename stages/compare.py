@@ -1,4 +1,4 @@
-"""Every model's metrics and runs → metrics/comparison.{csv,md,tex,png}.
+"""Every model's runs → metrics/comparison.{csv,md,tex,png}, metrics/measures.csv.
 
 Results of benchmarks and models that are no longer named are moved to data/set_aside first.
 """
@@ -12,6 +12,7 @@ from ragcun.report.comparison import compare
 from ragcun.report.figures import draw
 from ragcun.report.leakage import leakage, read_seen_texts
 from ragcun.report.leftovers import set_leftovers_aside
+from ragcun.report.tables import to_csv, to_latex, to_markdown
 from ragcun.train.validation import read_validation_benchmark
 from stages.launch import run_stage
 
@@ -25,16 +26,20 @@ def main() -> None:
     comparison = compare(
         models,
         params.data.benchmarks,
-        metrics=Path("metrics"),
         runs=Path("data/runs"),
         leakage={name: leakage(read_parts(Path("data/benchmarks", name)), seen) for name in params.data.benchmarks},
         permutations=params.evaluate.permutations,
         seed=params.seed,
         controls=controls,
     )
-    views = {"csv": comparison.to_csv(), "md": comparison.to_markdown(), "tex": comparison.to_latex()}
-    for suffix, text in views.items():
-        with atomic_file(Path("metrics", f"comparison.{suffix}")) as partial:
+    views = {
+        "comparison.csv": to_csv(comparison),
+        "comparison.md": to_markdown(comparison),
+        "comparison.tex": to_latex(comparison),
+        "measures.csv": comparison.measures.to_csv(index=False, lineterminator="\n"),
+    }
+    for name, text in views.items():
+        with atomic_file(Path("metrics", name)) as partial:
             partial.write_text(text, encoding="utf-8")
     with atomic_file(Path("metrics/comparison.png")) as partial:
         draw(comparison, partial)

@@ -56,9 +56,8 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
     """The CSV, of the test split."""
     monkeypatch.setattr(sys, "argv", ["compare", "bm25", "--controls", "base"])
     compare.main()
-    assert {path.name for path in Path("metrics").glob("comparison.*")} == {
-        f"comparison.{suffix}" for suffix in ("csv", "md", "tex", "png")
-    }
+    written = {path.name for path in Path("metrics").iterdir() if path.is_file()}
+    assert written == {"measures.csv", *(f"comparison.{suffix}" for suffix in ("csv", "md", "tex", "png"))}
     return pd.read_csv("metrics/comparison.csv").query("split == 'test'")
 
 

@@ -115,11 +115,13 @@ def test_the_bases_row_is_its_own_plain_search(
     forbid_encoding()
     evaluation = evaluate(base, benchmark, tmp_path / "store")
     check_run(evaluation, expected, atol=1e-6)
-    summary = evaluation.summary()
-    for split, values in (("test", summary), ("dev", summary["dev"])):
+    measures = evaluation.measures()
+    for split in ("test", "dev"):
         means = mean_scores(score_queries(benchmark.qrels[split], expected))
         assert 0 < means["ndcg@10"] < 1
-        assert [values[name] for name in HEADLINE] == pytest.approx([means[name] for name in HEADLINE], abs=1e-9)
+        assert [measures[split][name] for name in HEADLINE] == pytest.approx(
+            [means[name] for name in HEADLINE], abs=1e-9
+        )
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])
@@ -238,10 +240,11 @@ def test_a_corpus_of_one_document_has_no_isotropy(size: int, tiny_base: Path, tm
         qrels={"test": {"q": {tiny.doc_ids[0]: 1}}},
     )
     evaluation = evaluate(tiny_base, small, store(tmp_path / "store", tiny_base, small))
-    summary = evaluation.summary()
-    assert summary["recall@100"] == 1
-    assert set(summary.get("isotropy", {})) == (set() if size == 1 else {"isoscore", "mean_cosine", "effective_rank"})
-    assert join_parts({"a": evaluation, "b": evaluation}).summary().keys() == summary.keys() | {"parts"}
+    measures = evaluation.measures()
+    assert measures["test"]["recall@100"] == 1
+    assert set(measures.get("corpus", {})) == (set() if size == 1 else {"isoscore", "mean_cosine", "effective_rank"})
+    joined = join_parts({"a": evaluation, "b": evaluation}).measures()
+    assert joined.keys() == measures.keys() | {"test/a", "test/b"}
 
 
 def with_empty_documents() -> Benchmark:

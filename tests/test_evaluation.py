@@ -1,4 +1,4 @@
-"""An evaluation's files: a summary of documented keys, runs that TREC's tools read, scores per query under their ids."""
+"""An evaluation's files: a table's figures, every measure, runs that TREC's tools read, scores per query under their ids."""
 
 import csv
 import json
@@ -69,28 +69,39 @@ def written(
     return benchmark, evaluation
 
 
+def read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 @pytest.mark.parametrize("dev", [True, False])
-@pytest.mark.parametrize("shape", [SHAPE, None])
-def test_the_summary_has_exactly_the_documented_keys(dev: bool, shape: dict[str, float] | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", [SHAPE, {}, None])
+def test_metrics_and_measures_have_exactly_the_documented_keys(
+    dev: bool, shape: dict[str, float] | None, tmp_path: Path
+) -> None:
     written(tmp_path, dev=dev, shape=shape)
-    summary = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
-    headline = {"ndcg@10", "map@100", "recall@100", "p@10", "mrr@10"}
-    assert summary.keys() == headline | ({"dev"} if dev else set()) | ({"isotropy"} if shape else set())
-    if dev:
-        assert summary["dev"].keys() == headline
-    if shape:
-        assert summary["isotropy"] == shape
+    metrics = {"ndcg@10"} | ({"dev_ndcg@10"} if dev else set()) | ({"isoscore"} if shape else set())
+    assert read(tmp_path / "metrics.json").keys() == metrics
+    measures = read(tmp_path / "runs/measures.json")
+    assert measures.pop("corpus", None) == shape
+    assert set(measures) == ({"test", "dev"} if dev else {"test"})
+    for values in measures.values():
+        assert values.keys() == {"ndcg@10", "map@100", "recall@100", "p@10", "mrr@10"}
 
 
-def test_the_summary_holds_each_splits_own_means(tmp_path: Path) -> None:
+def test_measures_are_each_splits_own_means_and_metrics_are_of_them(tmp_path: Path) -> None:
     benchmark, _ = written(tmp_path)
-    summary = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     run = a_run(benchmark)
     test, dev = (mean_scores(score_queries(benchmark.qrels[split], run)) for split in ("test", "dev"))
     assert test["ndcg@10"] != dev["ndcg@10"]
+    measures = read(tmp_path / "runs/measures.json")
     for name in HEADLINE:
-        assert summary[name] == test[name]
-        assert summary["dev"][name] == dev[name]
+        assert measures["test"][name] == test[name]
+        assert measures["dev"][name] == dev[name]
+    assert read(tmp_path / "metrics.json") == {
+        "ndcg@10": test["ndcg@10"],
+        "dev_ndcg@10": dev["ndcg@10"],
+        "isoscore": SHAPE["isoscore"],
+    }
 
 
 def test_a_query_that_finds_nothing_counts_as_0() -> None:
@@ -169,7 +180,7 @@ def test_equal_scores_are_written_in_trec_evals_order(tmp_path: Path) -> None:
     write_evaluation(evaluation, tmp_path / "metrics.json", tmp_path / "runs", 100, tag="tag")
     places = {line[2]: int(line[3]) for line in trec_lines(tmp_path / "runs" / "test.trec")}
     assert list(places) == sorted(documents, reverse=True)
-    assert evaluation.summary()["mrr@10"] == pytest.approx(1 / places["d3"])
+    assert evaluation.measures()["test"]["mrr@10"] == pytest.approx(1 / places["d3"])
 
 
 def test_trec_evals_own_reader_and_scorer_agree_with_the_summary(tmp_path: Path) -> None:
@@ -184,7 +195,7 @@ def test_trec_evals_own_reader_and_scorer_agree_with_the_summary(tmp_path: Path)
 def test_the_folder_of_a_former_evaluation_is_replaced_whole(tmp_path: Path) -> None:
     written(tmp_path, dev=True)
     written(tmp_path, dev=False)
-    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"test.tsv", "test.trec"}
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"measures.json", "test.tsv", "test.trec"}
     assert {path.name for path in tmp_path.iterdir()} == {"runs", "metrics.json"}
 
 
@@ -204,13 +215,13 @@ def test_parts_are_searched_apart_and_their_means_count_alike(tmp_path: Path) ->
         "b": score_run(second, a_run(second, 2), TOP_K, {"isoscore": 0.4}),
     }
     joined = join_parts(parts)
-    summary = joined.summary()
+    measures = joined.measures()
     for name in HEADLINE:
         means = [mean_scores(evaluation.per_query["test"])[name] for evaluation in parts.values()]
-        assert summary[name] == pytest.approx(sum(means) / 2, abs=1e-12)
-        assert summary["dev"][name] == pytest.approx(mean_scores(parts["b"].per_query["dev"])[name], abs=1e-12)
-    assert summary["parts"]["a"]["ndcg@10"] == mean_scores(parts["a"].per_query["test"])["ndcg@10"]
-    assert summary["isotropy"] == {"isoscore": pytest.approx(0.3)}
+        assert measures["test"][name] == pytest.approx(sum(means) / 2, abs=1e-12)
+        assert measures["dev"][name] == pytest.approx(mean_scores(parts["b"].per_query["dev"])[name], abs=1e-12)
+    assert measures["test/a"] == {"ndcg@10": mean_scores(parts["a"].per_query["test"])["ndcg@10"]}
+    assert measures["corpus"] == {"isoscore": pytest.approx(0.3)}
     assert set(joined.runs["test"]) == {f"a/{i}" for i in ODD_IDS} | {f"b/{i}" for i in ODD_IDS if i != "NA"}
     write_evaluation(joined, tmp_path / "metrics.json", tmp_path / "runs", 5, tag="tag")
     table = pd.read_csv(tmp_path / "runs" / "test.tsv", sep="\t", dtype={"query": str}, keep_default_na=False)

@@ -65,8 +65,8 @@ names = [line[line.index("--name") + 1] for line in lines if "--queue" in line]
 if arguments[:2] == ["exp", "list"]:
     print(*names, sep="\n")
 if arguments[:2] == ["exp", "show"]:
-    scores = {{"ndcg@10": 0.5, "isotropy": {{"isoscore": 0.25}}}}
-    made = lambda score: {{"data": {{"metrics": {{"metrics/base/fiqa.json": {{"data": {{**scores, "ndcg@10": score}}}}}}}}}}
+    metrics = lambda score: {{"metrics/base/fiqa.json": {{"data": {{"ndcg@10": score, "isoscore": 0.25}}}}}}
+    made = lambda score: {{"data": {{"metrics": metrics(score)}}}}
     runs = [{{"name": name, "executor": None, "revs": [made(0.5 + number / 10)]}} for number, name in enumerate(names)]
     print(json.dumps([{{}}, {{**made(0.1), "experiments": runs}}]))
 """

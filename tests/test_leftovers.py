@@ -86,7 +86,7 @@ def test_every_folder_that_the_comparison_shares_with_other_stages_is_tidied(
     models = [word for word in words if word != "--controls"]
     outs |= {out.replace("${item.model}", model) for out in outs for model in models}
     shared = [dep for dep in stages["compare"]["deps"] if any(out.startswith(f"{dep}/") for out in outs)]
-    assert {"data/benchmarks", "data/runs", "metrics/base"} <= set(shared)
+    assert {"data/benchmarks", "data/runs"} <= set(shared)
     monkeypatch.chdir(tmp_path)
     write(tmp_path, *(f"{dep}/gone" for dep in shared))
     set_leftovers_aside(models, BENCHMARKS)

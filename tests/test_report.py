@@ -16,8 +16,10 @@ from matplotlib.axes import Axes
 from ragcun.core.errors import RagcunError
 from ragcun.evaluate.results import HEADLINE, Evaluation, write_evaluation
 from ragcun.measure.ranking import CUTOFFS
-from ragcun.report.comparison import Comparison, compare, paired_p_value, part_weights
+from ragcun.report.comparison import Comparison, compare
 from ragcun.report.figures import draw
+from ragcun.report.significance import paired_p_value, part_weights
+from ragcun.report.tables import headline, leakage_counts, to_csv, to_latex, to_markdown
 
 MODELS = ["bm25", "base", "smart_hybrid"]
 BENCHMARKS = ["vital-descriptions", "fanoutqa"]
@@ -45,10 +47,6 @@ class Results:
     leakage: dict[str, pd.DataFrame]
 
     @property
-    def metrics(self) -> Path:
-        return self.folder / "metrics"
-
-    @property
     def runs(self) -> Path:
         return self.folder / "runs"
 
@@ -58,7 +56,6 @@ class Results:
         return compare(
             models,
             BENCHMARKS,
-            metrics=self.metrics,
             runs=self.runs,
             leakage=self.leakage,
             permutations=permutations,
@@ -66,8 +63,8 @@ class Results:
             controls=controls,
         )
 
-    def summary(self, model: str, benchmark: str) -> dict:
-        return json.loads((self.metrics / model / f"{benchmark}.json").read_text(encoding="utf-8"))
+    def measures(self, model: str, benchmark: str) -> dict:
+        return json.loads((self.runs / model / benchmark / "measures.json").read_text(encoding="utf-8"))
 
 
 def some_scores(queries: list[str], seed: int, gain: float) -> pd.DataFrame:
@@ -120,21 +117,36 @@ def row(comparison: Comparison, model: str, benchmark: str, split: str = "test")
 # The object
 
 
-def test_the_numbers_are_those_of_the_metric_files(results: Results) -> None:
+def test_the_numbers_are_those_of_the_evaluations(results: Results) -> None:
     comparison = results.compare()
     for model in MODELS:
         for benchmark in BENCHMARKS:
-            summary = results.summary(model, benchmark)
-            found = row(comparison, model, benchmark)
-            for name in HEADLINE:
-                assert found[name] == summary[name]
-            for name in SHAPE:
-                assert (model == "bm25") == np.isnan(found[f"isotropy.{name}"])
-                if model != "bm25":
-                    assert found[f"isotropy.{name}"] == summary["isotropy"][name]
-        found, summary = row(comparison, model, BENCHMARKS[0], "dev"), results.summary(model, BENCHMARKS[0])["dev"]
-        for name in HEADLINE:
-            assert found[name] == summary[name]
+            measures = results.measures(model, benchmark)
+            for split in ("test", "dev") if benchmark == BENCHMARKS[0] else ("test",):
+                found = row(comparison, model, benchmark, split)
+                assert {name: found[name] for name in HEADLINE} == measures[split]
+            found = {name: row(comparison, model, benchmark)[f"isotropy.{name}"] for name in SHAPE}
+            if model == "bm25":
+                assert np.isnan(list(found.values())).all()
+            else:
+                assert found == measures["corpus"]
+
+
+def test_the_tidy_table_has_every_measure_of_every_evaluation_once(results: Results) -> None:
+    text = results.compare().measures.to_csv(index=False)
+    table = pd.read_csv(io.StringIO(text), float_precision="round_trip")
+    assert list(table) == ["model", "benchmark", "split", "measure", "value"]
+    found = table.set_index(list(table)[:4])["value"]
+    expected = {
+        (model, benchmark, split, name): value
+        for model in MODELS
+        for benchmark in BENCHMARKS
+        for split, values in results.measures(model, benchmark).items()
+        for name, value in values.items()
+    }
+    assert found.index.is_unique
+    assert found.to_dict() == expected
+    assert len(expected) == 3 * 3 * len(HEADLINE) + 2 * 2 * len(SHAPE)
 
 
 def test_there_is_one_row_for_each_model_benchmark_and_split_in_the_models_order(results: Results) -> None:
@@ -174,7 +186,7 @@ def test_leakage_is_told_for_each_benchmark(results: Results) -> None:
     comparison = results.compare()
     found = row(comparison, "base", "vital-descriptions")
     assert {name: found[f"{name}.queries"] for name in SEEN} == {name: len(ids) for name, ids in SEEN.items()}
-    table = comparison.leakage().set_index("benchmark")
+    table = leakage_counts(comparison).set_index("benchmark")
     assert table.loc["vital-descriptions"].to_dict() == {
         "test queries": 12,
         "asked in training": 1,
@@ -188,9 +200,9 @@ def test_leakage_is_told_for_each_benchmark(results: Results) -> None:
 
 def test_markdown_says_what_each_column_of_leakage_counts(results: Results) -> None:
     comparison = results.compare()
-    *_, leakage = tables_of(comparison.to_markdown())
-    assert leakage == comparison.leakage().astype(str).to_dict("records")
-    explained = re.findall(r"^\* \*(.+)\*: .+\.$", comparison.to_markdown(), re.M)
+    *_, leakage = tables_of(to_markdown(comparison))
+    assert leakage == leakage_counts(comparison).astype(str).to_dict("records")
+    explained = re.findall(r"^\* \*(.+)\*: .+\.$", to_markdown(comparison), re.M)
     assert explained == list(leakage[0])[2:]
 
 
@@ -201,7 +213,7 @@ def test_markdown_says_how_many_tests_the_stars_are_and_that_they_are_not_correc
         (results.compare(["bm25", "base"], controls=("smart_hybrid",)), 4, "0.2"),
         (results.compare(["base", "smart_hybrid"]), 2, "0.1"),
     ):
-        text = comparison.to_markdown()
+        text = to_markdown(comparison)
         assert f"makes {count} such tests, and p is not corrected for their number" in text
         assert f"about {chance} of them would have a star by chance" in text
 
@@ -224,7 +236,7 @@ def test_parts_count_alike_in_means_and_in_the_test_against_the_base() -> None:
 @pytest.mark.parametrize(
     ("lost", "named"),
     [
-        ("metrics/smart_hybrid/fanoutqa.json", "smart_hybrid/fanoutqa.json"),
+        ("runs/smart_hybrid/fanoutqa/measures.json", "smart_hybrid/fanoutqa/measures.json"),
         ("runs/smart_hybrid/fanoutqa/test.tsv", "smart_hybrid/fanoutqa/test.tsv"),
         ("runs/bm25/vital-descriptions/dev.tsv", "bm25/vital-descriptions/dev.tsv"),
         ("runs/base/fanoutqa/test.tsv", "base/fanoutqa/test.tsv"),
@@ -325,7 +337,7 @@ def tables_of(markdown: str) -> list[list[dict[str, str]]]:
     tables = []
     for block in re.findall(r"(?:^\|.*\|$\n?)+", markdown, re.M):
         header, rule, *lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()]
-        assert all(re.fullmatch(r"-+:?", cell) for cell in rule)
+        assert all(re.fullmatch(r":-+|-+:", cell) for cell in rule)
         tables.append([dict(zip(header, line, strict=True)) for line in lines])
     return tables
 
@@ -337,13 +349,13 @@ def with_chance(results: Results) -> Results:
     runs = {"test": {query: {"d": 1.0} for query in scores.index}}
     evaluation = Evaluation(runs, {"test": scores}, SHAPE)
     folder = results.runs / "smart_hybrid" / "fanoutqa"
-    write_evaluation(evaluation, results.metrics / "smart_hybrid" / "fanoutqa.json", folder, 10, "smart_hybrid")
+    write_evaluation(evaluation, results.folder / "metrics.json", folder, 10, "smart_hybrid")
     return results
 
 
 def test_markdowns_headline_parses_back_to_the_numbers(with_chance: Results) -> None:
     comparison = with_chance.compare()
-    headline, *_ = tables_of(comparison.to_markdown())
+    headline, *_ = tables_of(to_markdown(comparison))
     assert [line["model"] for line in headline] == MODELS
     stars = set()
     for line in headline:
@@ -360,7 +372,7 @@ def test_markdowns_headline_parses_back_to_the_numbers(with_chance: Results) -> 
 
 def test_markdowns_measures_parse_back_to_the_numbers(results: Results) -> None:
     comparison = results.compare()
-    _, measures, *_ = tables_of(comparison.to_markdown())
+    _, measures, *_ = tables_of(to_markdown(comparison))
     assert len(measures) == len(comparison.table)
     for line in measures:
         expected = row(comparison, line["model"], line["benchmark"], line["split"])
@@ -377,7 +389,7 @@ def test_markdowns_measures_parse_back_to_the_numbers(results: Results) -> None:
 
 def test_markdowns_queries_with_and_without_a_seen_answer_parse_back_to_the_numbers(results: Results) -> None:
     comparison = results.compare()
-    *_, apart, _ = tables_of(comparison.to_markdown())
+    *_, apart, _ = tables_of(to_markdown(comparison))
     assert [(line["benchmark"], line["model"]) for line in apart] == [
         (benchmark, model) for benchmark in sorted(BENCHMARKS) for model in MODELS
     ]
@@ -391,23 +403,23 @@ def test_markdowns_queries_with_and_without_a_seen_answer_parse_back_to_the_numb
             for prefix, of in (("", column), ("no ", f"no_{column}")):
                 value = expected[f"{of}.ndcg@10"]
                 assert line[f"{prefix}{kind}: ndcg@10"] == ("" if np.isnan(value) else f"{value:.4f}")
-    assert "nan" not in comparison.to_markdown()
+    assert "nan" not in to_markdown(comparison)
 
 
 def test_the_csv_reads_back_as_the_table(results: Results) -> None:
     comparison = results.compare()
-    text = comparison.to_csv()
+    text = to_csv(comparison)
     pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(text)), comparison.table, rtol=1e-5, check_dtype=False)
     assert "\r" not in text
 
 
 def test_csv_markdown_and_latex_agree(with_chance: Results) -> None:
     comparison = with_chance.compare()
-    headline, *_ = tables_of(comparison.to_markdown())
-    body = comparison.to_latex().split(r"\midrule")[1].split(r"\bottomrule")[0]
+    headline, *_ = tables_of(to_markdown(comparison))
+    body = to_latex(comparison).split(r"\midrule")[1].split(r"\bottomrule")[0]
     latex = [[cell.strip() for cell in line.split("&")] for line in body.strip().removesuffix(r"\\").split(r"\\")]
     assert [[cell.replace(r"\_", "_") for cell in line] for line in latex] == [list(line.values()) for line in headline]
-    test = pd.read_csv(io.StringIO(comparison.to_csv())).query("split == 'test'")
+    test = pd.read_csv(io.StringIO(to_csv(comparison))).query("split == 'test'")
     for line in headline:
         for benchmark in BENCHMARKS:
             (value,) = test.query(f"model == '{line['model']}' and benchmark == '{benchmark}'")["ndcg@10"]
@@ -415,19 +427,19 @@ def test_csv_markdown_and_latex_agree(with_chance: Results) -> None:
 
 
 def test_latex_escapes_what_it_must(results: Results) -> None:
-    latex = results.compare().to_latex()
+    latex = to_latex(results.compare())
     assert r"smart\_hybrid" in latex
     assert not re.search(r"(?<!\\)[_#%]", latex)
 
 
 def test_a_comparison_of_one_benchmark_has_no_mean(results: Results) -> None:
     comparison = results.compare()
-    alone = Comparison(comparison.table[comparison.table["benchmark"] == "fanoutqa"])
-    headline, *_ = tables_of(alone.to_markdown())
+    alone = Comparison(comparison.table[comparison.table["benchmark"] == "fanoutqa"], comparison.measures)
+    headline, *_ = tables_of(to_markdown(alone))
     assert list(headline[0]) == ["model", "fanoutqa", "IsoScore fanoutqa"]
 
 
-@pytest.mark.parametrize("view", [Comparison.to_csv, Comparison.to_markdown, Comparison.to_latex])
+@pytest.mark.parametrize("view", [to_csv, to_markdown, to_latex])
 def test_a_view_leaves_the_comparison_as_it_is(view: Callable[[Comparison], str], results: Results) -> None:
     comparison = results.compare()
     before = comparison.table.copy()
@@ -437,11 +449,11 @@ def test_a_view_leaves_the_comparison_as_it_is(view: Callable[[Comparison], str]
 
 def test_controls_stand_apart_from_the_headline(results: Results) -> None:
     comparison = results.compare(["bm25", "base"], controls=("smart_hybrid",))
-    assert comparison.headline()["model"].tolist() == ["bm25", "base"]
-    assert comparison.headline(comparison.controls)["model"].tolist() == ["smart_hybrid"]
-    assert "## Controls" in comparison.to_markdown()
-    assert "## Controls" not in results.compare().to_markdown()
-    assert "smart" not in comparison.to_latex()
+    assert headline(comparison)["model"].tolist() == ["bm25", "base"]
+    assert headline(comparison, comparison.controls)["model"].tolist() == ["smart_hybrid"]
+    assert "## Controls" in to_markdown(comparison)
+    assert "## Controls" not in to_markdown(results.compare())
+    assert "smart" not in to_latex(comparison)
 
 
 def test_the_figure_shows_every_model_and_is_the_same_every_time(
@@ -467,12 +479,12 @@ def test_the_figure_shows_every_model_and_is_the_same_every_time(
 def test_a_benchmark_without_isotropy_leaves_blanks(results: Results) -> None:
     """As a corpus of one document has none."""
     for model in MODELS:
-        path = results.metrics / model / "fanoutqa.json"
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        summary.pop("isotropy", None)
-        path.write_text(json.dumps(summary), encoding="utf-8")
+        path = results.runs / model / "fanoutqa/measures.json"
+        measures = json.loads(path.read_text(encoding="utf-8"))
+        measures.pop("corpus", None)
+        path.write_text(json.dumps(measures), encoding="utf-8")
     comparison = results.compare()
-    for line in tables_of(comparison.to_markdown())[0]:
+    for line in tables_of(to_markdown(comparison))[0]:
         assert line["IsoScore fanoutqa"] == ""
         assert (line["IsoScore vital-descriptions"] == "") == (line["model"] == "bm25")
-    assert "nan" not in comparison.to_latex()
+    assert "nan" not in to_latex(comparison)

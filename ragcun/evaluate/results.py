@@ -1,13 +1,12 @@
-"""What an evaluation yields, and the files it becomes: metrics, TREC runs, scores per query.
+"""The result of an evaluation and its files: metrics, measures, TREC runs and scores per query.
 
-A benchmark of several parts, searched each by itself, is one evaluation: its queries carry their part's name, and its
-means are the means of the parts' means (as BEIR reports CQADupStack).
+A benchmark with several parts is searched part by part and is one evaluation: its query ids are `part/id`, and its means
+are the means of the parts' means (as BEIR reports CQADupStack).
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
@@ -16,38 +15,47 @@ from ragcun.core.files import atomic_folder, write_json
 from ragcun.data.benchmark import Benchmark
 from ragcun.measure.ranking import CUTOFFS, Run, best_others, mean_scores, score_queries
 
-# What metrics/<model>/<benchmark>.json reports of all that is measured.
+# The ranking measures that are reported; the scores per query have all of them, at every cutoff.
 HEADLINE = ("ndcg@10", "map@100", "recall@100", "p@10", "mrr@10")
+# metrics/<model>/<benchmark>.json: what a table shows, by its name there, as split and measure.
+TABLE = {"ndcg@10": ("test", "ndcg@10"), "dev_ndcg@10": ("dev", "ndcg@10"), "isoscore": ("corpus", "isoscore")}
 
+MEASURES_FILE = "measures.json"
 PART = "part"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Runs, scores per query (one row a query) and, for dense models, isotropy; the first two by split.
+    """Runs and scores per query (one row a query), both by split, and for dense models isotropy.
 
-    Of a benchmark with parts, a query's id is `part/id`, and the scores have a column `part`.
+    The scores of a benchmark with parts have a column `part`.
     """
 
     runs: dict[str, Run]
     per_query: dict[str, pd.DataFrame]
     isotropy: dict[str, float] | None = None
 
-    def summary(self) -> dict[str, Any]:
-        """The metrics file: the test split's means on top, the dev split's under `dev`."""
+    def measures(self) -> dict[str, dict[str, float]]:
+        """Means by split and measure; isotropy stands under `corpus`, NDCG@10 of a part under `test/<part>`."""
         means = {split: _means(scores) for split, scores in self.per_query.items()}
-        chosen = {split: {name: values[name] for name in HEADLINE} for split, values in means.items()}
-        nested: dict[str, Any] = {**chosen.pop("test"), **chosen}
+        found = {split: {name: values[name] for name in HEADLINE} for split, values in means.items()}
         if self.isotropy is not None:
-            nested["isotropy"] = self.isotropy
+            found["corpus"] = self.isotropy
         if PART in self.per_query["test"]:
             by_part = self.per_query["test"].groupby(PART)["ndcg@10"].mean()
-            nested["parts"] = {str(part): {"ndcg@10": float(mean)} for part, mean in by_part.items()}
-        return nested
+            found |= {f"test/{part}": {"ndcg@10": float(mean)} for part, mean in by_part.items()}
+        return found
+
+    def summary(self) -> dict[str, float]:
+        """The metrics file: NDCG@10 of test and, where there are such, of dev, and IsoScore."""
+        found = self.measures()
+        return {
+            name: found[split][measure] for name, (split, measure) in TABLE.items() if measure in found.get(split, {})
+        }
 
 
 def search_depth(benchmark: Benchmark, top_k: int) -> int:
-    """How many documents to retrieve for a query so that `score_run` finds `top_k`: one more where it drops the query's own."""
+    """How many documents to retrieve for a query: one more than `top_k` where `score_run` drops the query's own."""
     return top_k + benchmark.queries_are_documents
 
 
@@ -57,8 +65,8 @@ def score_run(benchmark: Benchmark, run: Run, top_k: int, shape: dict[str, float
     Where the benchmark's queries are documents, a query's own document is dropped here, for every kind of search.
 
     Args:
-        run: of each query `search_depth` documents where there are as many, best first.
-        top_k: the documents of a query that are kept and scored.
+        run: `search_depth` documents for each query, fewer where the corpus has no more; best first.
+        top_k: how many documents of a query are kept and scored.
         shape: the isotropy of the vectors; None where there are none.
     """
     best = best_others(run, benchmark.own_documents, top_k)
@@ -68,7 +76,7 @@ def score_run(benchmark: Benchmark, run: Run, top_k: int, shape: dict[str, float
 
 
 def join_parts(parts: Mapping[str, Evaluation]) -> Evaluation:
-    """One evaluation of those of a benchmark's parts; that of the part "", which is a whole benchmark, as it is."""
+    """Merge the evaluations of a benchmark's parts; a benchmark without parts (the one part "") is returned unchanged."""
     if list(parts) == [""]:
         return parts[""]
     splits = dict.fromkeys(split for evaluation in parts.values() for split in evaluation.per_query)
@@ -91,8 +99,9 @@ def _means(scores: pd.DataFrame) -> dict[str, float]:
 
 
 def write_evaluation(evaluation: Evaluation, metrics_file: Path, runs_folder: Path, run_depth: int, tag: str) -> None:
-    """Write the metrics file, and for each split the TREC run and the scores per query."""
+    """Write the metrics file; to the runs' folder all measures, and for each split the TREC run and the scores per query."""
     with atomic_folder(runs_folder) as partial:
+        write_json(partial / MEASURES_FILE, evaluation.measures())
         for split, scores in evaluation.per_query.items():
             scores.to_csv(partial / f"{split}.tsv", sep="\t", float_format="%.6g")
             with (partial / f"{split}.trec").open("w", encoding="utf-8") as file:

@@ -13,10 +13,11 @@ _BAR_AREA = 0.8
 
 
 def draw(comparison: Comparison, path: Path) -> None:
-    """Write a PNG: a group of bars for each benchmark, a bar for each model that is no control, with its value."""
-    table = comparison.table
-    test = table[(table["split"] == "test") & ~table["model"].isin(comparison.controls)]
-    wide = test.pivot_table(index="benchmark", columns="model", values=METRIC, sort=False)
+    """Write a PNG: a group of bars for each benchmark, a bar with its value for each model that is no control."""
+    test = comparison.test
+    wide = test[~test["model"].isin(comparison.controls)].pivot_table(
+        index="benchmark", columns="model", values=METRIC, sort=False
+    )
     figure, axes = pyplot.subplots(figsize=(2.5 + 3 * len(wide), 4), layout="constrained")
     width = _BAR_AREA / len(wide.columns)
     for place, model in enumerate(wide.columns):

@@ -30,6 +30,7 @@ QUERY_IN_DEV = "query_in_dev"
 POSITIVE_IN_TRAINING = "answer_is_training_positive"
 PASSAGE_IN_TRAINING = "answer_is_training_passage"
 ANSWER_IN_DEV = "answer_is_dev_positive"
+COLUMNS = (QUERY_IN_TRAINING, POSITIVE_IN_TRAINING, PASSAGE_IN_TRAINING, QUERY_IN_DEV, ANSWER_IN_DEV)
 
 
 @dataclass(frozen=True)

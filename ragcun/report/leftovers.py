@@ -1,8 +1,8 @@
 """Results of benchmarks and models that the pipeline no longer names are moved out of its way.
 
 DVC removes the outputs of a stage before it runs it, but not those of a stage that is gone. `compare` depends on whole
-folders, for DVC templates no list into `deps`: what such a stage left there would enter dvc.lock, and another clone's lock
-would differ. DVC notes the deps after the command has run, so what the command moved out of them is not in the lock.
+folders, because DVC templates no list into `deps`: what such a stage left there would enter dvc.lock, and another clone's
+lock would differ. DVC notes the deps after the command has run, so what the command moved away is not in the lock.
 """
 
 import logging
@@ -16,9 +16,9 @@ SET_ASIDE = Path("data/set_aside")
 
 
 def set_aside(folder: Path, keep: Collection[str]) -> None:
-    """Move every entry of `folder`, a path from the project's folder, whose name is not in `keep`, to data/set_aside.
+    """Move to data/set_aside every entry of `folder` (relative to the project's folder) whose name is not in `keep`.
 
-    It keeps its path there, and takes the place of what was set aside under this path before.
+    It keeps its path there and replaces what was set aside under this path before.
     """
     for entry in sorted(folder.iterdir()) if folder.is_dir() else []:
         if entry.name in keep:
@@ -36,7 +36,7 @@ def set_aside(folder: Path, keep: Collection[str]) -> None:
 
 
 def set_leftovers_aside(models: Collection[str], benchmarks: Collection[str]) -> None:
-    """Leave, in the folders that `compare` depends on, the results of these models on these benchmarks alone."""
+    """Leave only the results of these models on these benchmarks: where `compare` reads, and in metrics/, which is in git."""
     set_aside(Path("data/benchmarks"), benchmarks)
     set_aside(Path("data/runs"), models)
     for model in models:

@@ -1,0 +1,156 @@
+"""The views of a comparison: CSV, Markdown and LaTeX."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from ragcun.report.comparison import BASELINE, METRIC, Comparison
+from ragcun.report.leakage import (
+    ANSWER_IN_DEV,
+    PASSAGE_IN_TRAINING,
+    POSITIVE_IN_TRAINING,
+    QUERY_IN_DEV,
+    QUERY_IN_TRAINING,
+)
+
+SIGNIFICANT = 0.05
+
+# What may have been seen of a test query: the column of the leakage, its heading, and what it counts.
+_LEAKAGE = {
+    QUERY_IN_TRAINING: ("asked in training", "a training query asks the same"),
+    POSITIVE_IN_TRAINING: (
+        "answer is a training positive",
+        "a relevant document is a training positive: training taught that it answers a question",
+    ),
+    PASSAGE_IN_TRAINING: (
+        "answer is a training passage",
+        "a relevant document is any passage of training: a positive, a hard negative, a store negative, or a passage that "
+        "pretraining makes its pairs from",
+    ),
+    QUERY_IN_DEV: (
+        "asked in dev",
+        "a dev query asks the same: one of the pairs, or of the benchmark `data.validation`; the checkpoint is chosen on dev "
+        "queries, all or a part of them",
+    ),
+    ANSWER_IN_DEV: ("answer is a dev positive", "a relevant document answers a dev query"),
+}
+# NDCG@10 is told apart by these.
+_APART = {POSITIVE_IN_TRAINING: "positive", PASSAGE_IN_TRAINING: "passage"}
+_NOTE = (
+    "Queries are compared without regard to case, white space and Unicode form; documents without regard to the last two, by "
+    "title and body together and by body alone. The pairs' own test is kept out of training and of dev by document and by "
+    "query; other benchmarks are not."
+)
+
+
+def to_csv(comparison: Comparison) -> str:
+    """The whole table, six digits of each figure."""
+    return comparison.table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+
+
+def to_markdown(comparison: Comparison) -> str:
+    """The comparison for a README: NDCG@10, every measure, and the queries by what training has seen."""
+    tested = int((comparison.test["model"] != BASELINE).sum())
+    controls = headline(comparison, comparison.controls)
+    parts = [
+        "## NDCG@10, test queries",
+        markdown(headline(comparison)),
+        f"\\* differs from `{BASELINE}` (paired randomisation test over queries, p < {SIGNIFICANT}). "
+        f"The comparison makes {tested} such tests, and p is not corrected for their number: if no model differed from "
+        f"`{BASELINE}`, about {tested * SIGNIFICANT:.1f} of them would have a star by chance. "
+        "IsoScore is of the corpus under the model; 1 is isotropic.",
+        *(["## Controls: projections that were not trained", markdown(controls)] if len(controls) else []),
+        "## Every measure",
+        markdown(_measures(comparison), names=3),
+        "## NDCG@10 of test queries with and without an answer that is a training positive, or any training passage",
+        markdown(_apart(comparison), names=2),
+        "## Leakage: test queries of which training, or the choice of a checkpoint, has seen something",
+        markdown(leakage_counts(comparison)),
+        "Each column counts the test queries of which this holds:",
+        "\n".join(f"* *{heading}*: {meaning}." for heading, meaning in _LEAKAGE.values()),
+        _NOTE,
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def to_latex(comparison: Comparison) -> str:
+    """The headline table, for a paper."""
+    table = headline(comparison)
+    return table.to_latex(index=False, escape=True, column_format="l" + "r" * (table.shape[1] - 1))
+
+
+def markdown(table: pd.DataFrame, names: int = 1) -> str:
+    """A Markdown table, its first columns, the names, to the left and the figures to the right.
+
+    >>> print(markdown(pd.DataFrame({"model": ["bm25", "base"], "ndcg@10": ["0.6940*", "0.6462"]})))
+    | model   |   ndcg@10 |
+    |:--------|----------:|
+    | bm25    |   0.6940* |
+    | base    |    0.6462 |
+    """
+    align = ["left" if column < names else "right" for column in range(table.shape[1])]
+    return str(table.to_markdown(index=False, disable_numparse=True, colalign=align))
+
+
+def headline(comparison: Comparison, models: Sequence[str] | None = None) -> pd.DataFrame:
+    """NDCG@10 of the test queries by model and benchmark, their mean, and IsoScore; as text.
+
+    >>> rows = [("base", "a", "test", 0.4, 1.0, 0.3), ("new", "a", "test", 0.5, 0.01, 0.6)]
+    >>> columns = ["model", "benchmark", "split", "ndcg@10", "p_value", "isotropy.isoscore"]
+    >>> headline(Comparison(pd.DataFrame(rows, columns=columns), pd.DataFrame()))
+      model        a IsoScore a
+    0  base   0.4000     0.3000
+    1   new  0.5000*     0.6000
+
+    Args:
+        models: the rows; None takes all but the controls.
+    """
+    test = comparison.test
+    wanted = test["model"].isin(models) if models is not None else ~test["model"].isin(comparison.controls)
+    rows = []
+    for model, part in test[wanted].groupby("model", sort=False):
+        row = {"model": model}
+        for _, cell in part.iterrows():
+            star = "*" if cell["p_value"] < SIGNIFICANT else ""
+            row[cell["benchmark"]] = f"{cell[METRIC]:.4f}{star}"
+        if len(part) > 1:
+            row["mean"] = f"{part[METRIC].mean():.4f}"
+        for _, cell in part.iterrows():
+            row[f"IsoScore {cell['benchmark']}"] = _figure(cell.get("isotropy.isoscore"))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def leakage_counts(comparison: Comparison) -> pd.DataFrame:
+    """How many test queries each benchmark has, and of how many something has been seen."""
+    rows = comparison.test.drop_duplicates("benchmark")
+    counts = {heading: rows[f"{column}.queries"].astype(int) for column, (heading, _) in _LEAKAGE.items()}
+    return pd.DataFrame({"benchmark": rows["benchmark"], "test queries": rows["queries"].astype(int), **counts})
+
+
+def _measures(comparison: Comparison) -> pd.DataFrame:
+    whole = comparison.table
+    columns = [name for name in map(str, whole) if "@" in name and "." not in name]
+    isotropy = [name for name in map(str, whole) if name.startswith("isotropy.")]
+    table = whole[["benchmark", "split", "model", "queries", *columns, *isotropy]].copy()
+    table = table.sort_values(["benchmark", "split"], ascending=[True, False], kind="stable")
+    for name in [*columns, *isotropy]:
+        table[name] = table[name].map(_figure)
+    return table.rename(columns=lambda name: str(name).removeprefix("isotropy."))
+
+
+def _apart(comparison: Comparison) -> pd.DataFrame:
+    test = comparison.test
+    table = test[["benchmark", "model"]].copy()
+    for column, name in _APART.items():
+        # The blanks of the dev rows make floats of the counts.
+        queries = test[f"{column}.queries"].astype(int)
+        for prefix, of, count in (("", column, queries), ("no ", f"no_{column}", test["queries"] - queries)):
+            table[f"{prefix}{name}: queries"] = count
+            table[f"{prefix}{name}: {METRIC}"] = test[f"{of}.{METRIC}"].map(_figure)
+    return table.sort_values("benchmark", kind="stable")
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None or np.isnan(value) else f"{value:.4f}"
