@@ -20,6 +20,9 @@ HEADLINE = ("ndcg@10", "map@100", "recall@100", "p@10", "mrr@10")
 # metrics/<model>/<benchmark>.json: what a table shows, by its name there, as split and measure.
 TABLE = {"ndcg@10": ("test", "ndcg@10"), "dev_ndcg@10": ("dev", "ndcg@10"), "isoscore": ("corpus", "isoscore")}
 
+Measures = dict[str, dict[str, float]]
+"""Means by split and measure; isotropy stands under `corpus`, NDCG@10 of a part under `test/<part>`."""
+
 MEASURES_FILE = "measures.json"
 PART = "part"
 
@@ -35,8 +38,8 @@ class Evaluation:
     per_query: dict[str, pd.DataFrame]
     isotropy: dict[str, float] | None = None
 
-    def measures(self) -> dict[str, dict[str, float]]:
-        """Means by split and measure; isotropy stands under `corpus`, NDCG@10 of a part under `test/<part>`."""
+    def measures(self) -> Measures:
+        """All that is reported."""
         means = {split: _means(scores) for split, scores in self.per_query.items()}
         found = {split: {name: values[name] for name in HEADLINE} for split, values in means.items()}
         if self.isotropy is not None:

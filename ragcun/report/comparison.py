@@ -6,7 +6,7 @@ ragcun.report.tables renders it.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from ragcun.core.errors import RagcunError
-from ragcun.evaluate.results import MEASURES_FILE
+from ragcun.evaluate.results import MEASURES_FILE, Measures
 from ragcun.report.leakage import COLUMNS, PASSAGE_IN_TRAINING, POSITIVE_IN_TRAINING
 from ragcun.report.significance import paired_p_value, part_weights
 
@@ -32,7 +32,7 @@ class Comparison:
             column of ragcun.report.leakage `<column>.queries`, how many queries it holds for; for the answers in training
             also `<column>.ndcg@10` of these queries and `no_<column>.ndcg@10` of the others.
         measures: every measure in full precision, tidy: model, benchmark, split, measure, value
-            (see `Evaluation.measures` for the splits).
+            (see ragcun.evaluate.results.Measures for the splits).
         controls: the models that only stand for what training is held against.
     """
 
@@ -61,7 +61,7 @@ def compare(
     Args:
         models: in the order of the rows; controls come after them.
         runs: the folder with <model>/<benchmark>/, as `write_evaluation` fills them.
-        leakage: for each benchmark, what has been seen of its test queries, as ragcun.report.leakage tells it.
+        leakage: for each benchmark, what has been seen of its test queries (ragcun.report.leakage).
         permutations: resamplings of the randomisation test.
 
     Raises:
@@ -73,22 +73,26 @@ def compare(
     for model, benchmark in product([*models, *controls], benchmarks):
         folder, names = runs / model / benchmark, {"model": model, "benchmark": benchmark}
         measured = json.loads(_there(folder / MEASURES_FILE).read_text(encoding="utf-8"))
-        measures += [
-            {**names, "split": split, "measure": name, "value": value}
-            for split, values in measured.items()
-            for name, value in values.items()
-        ]
         scores = {split: _per_query(folder, split) for split in ("test", "dev") if split in measured}
-        of_test = {f"isotropy.{name}": value for name, value in measured.get("corpus", {}).items()}
-        of_test["p_value"] = paired_p_value(
-            scores["test"][METRIC], baselines[benchmark], permutations, seed, part_weights(scores["test"])
-        )
-        of_test |= _by_leakage(scores["test"][METRIC], leakage[benchmark])
-        rows += [
-            {**names, "split": split, "queries": len(found), **measured[split], **(of_test if split == "test" else {})}
-            for split, found in scores.items()
-        ]
+        ndcg, weights = scores["test"][METRIC], part_weights(scores["test"])
+        p_value = paired_p_value(ndcg, baselines[benchmark], permutations, seed, weights)
+        of_test = {"p_value": p_value, **_by_leakage(ndcg, leakage[benchmark])}
+        rows += [{**names, **row} for row in _rows(measured, scores, of_test)]
+        measures += [{**names, **row} for row in _tidy(measured)]
     return Comparison(pd.DataFrame(rows), pd.DataFrame(measures), tuple(controls))
+
+
+def _rows(measured: Measures, scores: Mapping[str, pd.DataFrame], of_test: Mapping[str, float]) -> Iterator[dict]:
+    isotropy = {f"isotropy.{name}": value for name, value in measured.get("corpus", {}).items()}
+    for split, per_query in scores.items():
+        row = {"split": split, "queries": len(per_query), **measured[split]}
+        yield {**row, **isotropy, **of_test} if split == "test" else row
+
+
+def _tidy(measured: Measures) -> Iterator[dict]:
+    for split, values in measured.items():
+        for name, value in values.items():
+            yield {"split": split, "measure": name, "value": value}
 
 
 def _by_leakage(scores: pd.Series, leakage: pd.DataFrame) -> dict[str, float]:

@@ -3,8 +3,8 @@
 Queries are compared by `query_key`, documents by `normal_form`. A prepared text has no separate title, so a benchmark's
 document counts as seen where its title and body together, or its body alone, is among the texts seen.
 
-Nothing is removed here: the pairs' own test was kept out before training (ragcun.prepare.finetuning). Of any other benchmark, the
-comparison says how much there is. The texts stream; what is held of each is its digest.
+Nothing is removed here. The pairs' own test was kept out before training (ragcun.prepare.finetuning); for any other
+benchmark the comparison counts what has been seen. The texts stream, and only their digests are held.
 """
 
 from collections.abc import Iterator
@@ -35,14 +35,14 @@ COLUMNS = (QUERY_IN_TRAINING, POSITIVE_IN_TRAINING, PASSAGE_IN_TRAINING, QUERY_I
 
 @dataclass(frozen=True)
 class SeenTexts:
-    """Distinct digests, ascending: of queries by `query_key` and of documents by `normal_form`, each under a column's name."""
+    """Distinct digests of queries (by `query_key`) and documents (by `normal_form`), ascending, by column."""
 
     queries: dict[str, Digests]
     documents: dict[str, Digests]
 
 
 def read_seen_texts(pairs: Path, validation: Benchmark | None = None) -> SeenTexts:
-    """The texts of the pairs in the folder `pairs`, and of the dev split of the benchmark `validation`, where there is one."""
+    """The texts of the pairs in the folder `pairs`, and of the dev split of the benchmark `validation`, if any."""
     queries = {name: DigestList() for name in (QUERY_IN_TRAINING, QUERY_IN_DEV)}
     documents = {name: DigestList() for name in (POSITIVE_IN_TRAINING, PASSAGE_IN_TRAINING, ANSWER_IN_DEV)}
     train, dev = (_positives(pairs / f"{split}.parquet") for split in ("train", "dev"))
@@ -66,7 +66,13 @@ def read_seen_texts(pairs: Path, validation: Benchmark | None = None) -> SeenTex
 
 
 def leakage(parts: dict[str, Benchmark], seen: SeenTexts) -> pd.DataFrame:
-    """For each test query of a benchmark, what of it has been seen.
+    """What has been seen of each test query of a benchmark.
+
+    >>> asked, judged = {"q1": "Capital?", "q2": "River?"}, {"q1": {"d": 1}, "q2": {}}
+    >>> benchmark = Benchmark("one", ["d"], [""], ["Paris."], {"test": asked}, {"test": judged})
+    >>> digests = DigestList([normal_form("Paris.")]).array()
+    >>> leakage({"": benchmark}, SeenTexts({}, {POSITIVE_IN_TRAINING: digests})).to_dict()
+    {'answer_is_training_positive': {'q1': True, 'q2': False}}
 
     Returns:
         A row for each query, under the id that it has in the evaluation (`part/id` where the benchmark has parts), with
@@ -94,7 +100,7 @@ def _of_part(prefix: str, benchmark: Benchmark, seen: SeenTexts) -> pd.DataFrame
 
 
 def _relevant_documents(benchmark: Benchmark, split: str) -> Iterator[tuple[str, tuple[str, str]]]:
-    """The id of each document that is relevant to a query of the split, and the normal forms of its whole and its body."""
+    """The id of each document that is relevant to a query of the split, and its normal forms, with title and without."""
     judged = benchmark.qrels[split].values()
     wanted = {document for documents in judged for document, score in documents.items() if score > 0}
     for row, document in enumerate(benchmark.doc_ids):
@@ -119,7 +125,7 @@ def _distinct(lists: dict[str, DigestList]) -> dict[str, Digests]:
 
 
 def _among(digests: Digests, known: Digests) -> np.ndarray:
-    """(N,) bool: which digests are among the known. By bisection: `np.isin` would sort millions of them for each benchmark."""
+    """(N,) bool: which digests are known. By bisection: `np.isin` would sort millions of them for each benchmark."""
     if not len(known):
         return np.zeros(len(digests), dtype=bool)
     places = np.searchsorted(known, digests).clip(max=len(known) - 1)
