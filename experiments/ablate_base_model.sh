@@ -23,4 +23,4 @@ for base in "$@"; do
 done
 run_queue
 
-python experiments/table.py bases "${models[@]}" --split test | tee experiments/ablate_base_model.md
+python -m estimate.table bases "${models[@]}" --split test | tee experiments/ablate_base_model.md

@@ -11,4 +11,4 @@ queue freezing base-trains freeze_base=false -- $stages
 queue freezing base-trains-above-layer-3 freeze_base=false finetune.strategies.pretrain_finetune.freeze_layers=3 -- $stages
 run_queue
 
-python experiments/table.py freezing pretrain_finetune full_finetune --split test | tee experiments/ablate_freezing.md
+python -m estimate.table freezing pretrain_finetune full_finetune --split test | tee experiments/ablate_freezing.md

@@ -61,6 +61,6 @@ for strategy in $chosen; do
 done
 run_queue
 for strategy in $chosen; do
-    python experiments/table.py "${group[$strategy]}" "$strategy" ${also[$strategy]:-} |
+    python -m estimate.table "${group[$strategy]}" "$strategy" ${also[$strategy]:-} |
         tee "experiments/choose_defaults/$strategy.md"
 done

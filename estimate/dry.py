@@ -1,10 +1,10 @@
 """The stages that queued experiments would run, in order, and what they would take; nothing is run.
 
-Usage: python experiments/dry.py --experiment NAME key=value... [--experiment ...]; `--dry` of the scripts calls it.
+Usage: python -m estimate.dry --experiment NAME key=value... [--experiment ...]; `--dry` of the scripts calls it.
 
 It applies each experiment's settings to a copy of the last commit and lets dvc resolve and order the stages there. An
-experiment runs a stage that none before it has run with the same command, params and inputs; where one has, dvc takes the
-outputs from its run-cache. A stage whose outputs persist is not kept there, and runs each time.
+experiment runs a stage unless one before it has run it with the same command, params and inputs: dvc then takes the
+outputs from its run-cache. A stage whose outputs persist is not kept there and runs each time.
 """
 
 import argparse
@@ -20,14 +20,12 @@ from operator import getitem
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-# The package is not installed: it is the project's folder.
-sys.path.insert(0, str(ROOT))
+import yaml
 
-import yaml  # noqa: E402
-
-from experiments.estimate import add_arguments, estimate_of, params_of, report  # noqa: E402
-from ragcun.params import Params  # noqa: E402
+from estimate.costs import ROOT
+from estimate.inputs import add_arguments, estimate_of, params_of
+from estimate.report import report
+from ragcun.params import Params
 
 
 @dataclass(frozen=True)
@@ -40,14 +38,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Planned:
-    """An experiment: its params, and what it runs."""
+    """An experiment: its params and what it runs."""
 
     params: Params
     steps: list[Step]
 
 
 def plan(folder: Path, experiments: Mapping[str, Sequence[str]]) -> dict[str, Planned]:
-    """What each experiment runs, by its name, given its settings; `folder` is a copy of the project to write params to."""
+    """What each experiment runs, by name, given its settings; its params are written to `folder`, a copy of the project."""
     from dvc.repo import Repo
     from dvc.repo.reproduce import plan_repro
     from dvc.utils.hydra import apply_overrides
@@ -65,7 +63,7 @@ def plan(folder: Path, experiments: Mapping[str, Sequence[str]]) -> dict[str, Pl
         keys: dict[Any, str] = {}
         steps = []
         for stage in plan_repro(graph):
-            # Everything that decides its outputs, also through the stages before it.
+            # Everything that decides its outputs, through the stages before it too.
             keys[stage] = json.dumps(
                 [decides(stage, values), sorted(keys[before] for before in graph.successors(stage))]
             )
@@ -78,7 +76,7 @@ def plan(folder: Path, experiments: Mapping[str, Sequence[str]]) -> dict[str, Pl
 
 
 def decides(stage: Any, values: Any) -> list[Any]:
-    """A stage's command, params with their values, and the paths it reads; what lies there is the same for all experiments."""
+    """A stage's command, params with values, and paths that it reads; all experiments find the same there."""
     from dvc.dependency.param import ParamsDependency
 
     keys = sorted(key for dep in stage.deps if isinstance(dep, ParamsDependency) for key in dep.params)
@@ -87,7 +85,7 @@ def decides(stage: Any, values: Any) -> list[Any]:
 
 
 def command(stage: Any) -> str:
-    """The last of its commands; the one before checks params.yaml."""
+    """The last command of a stage; the one before it checks params.yaml."""
     return str(stage.cmd if isinstance(stage.cmd, str) else stage.cmd[-1])
 
 
@@ -95,21 +93,23 @@ def copy_of_commit(folder: Path) -> None:
     """Fill the folder with the last commit."""
     tree = subprocess.run(["git", "archive", "HEAD"], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
     subprocess.run(["tar", "--extract"], cwd=folder, check=True, input=tree)
-    # Of what ran before nothing is asked, and it takes seconds to read.
+    # What ran before does not matter here, and the lock takes seconds to read.
     (folder / "dvc.lock").unlink(missing_ok=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m estimate.dry", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--experiment", action="append", nargs="+", required=True, metavar=("NAME", "key=value"))
     add_arguments(parser)
     arguments = parser.parse_args()
     experiments = {name: settings for name, *settings in arguments.experiment}
     if subprocess.run(["git", "diff", "--quiet", "HEAD"], cwd=ROOT, check=False).returncode:
-        print("note: this is of the last commit, without the changes since", file=sys.stderr)
+        print("note: this is the plan of the last commit, without the changes since", file=sys.stderr)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        # dvc's own notes on a project stay out of the user's.
+        # Keep dvc's notes on this copy out of the user's folder.
         os.environ["DVC_SITE_CACHE_DIR"] = str(folder / "site")
         copy_of_commit(folder)
         planned = plan(folder, experiments)

@@ -1,11 +1,11 @@
-"""The experiments of this folder's scripts as a Markdown table, from what dvc recorded of them.
+"""The experiments of a script as a Markdown table, from what dvc recorded of them.
 
-Usage: python experiments/table.py PREFIX MODEL... [--split dev|test] [--baseline NAME]
+Usage: python -m estimate.table PREFIX MODEL... [--split dev|test] [--baseline NAME]
 
 For the commit (`defaults`) and every experiment named PREFIX-…: NDCG@10 of each model on each benchmark, their mean, and
-the corpus' IsoScore, best mean first. A model that an experiment did not change has no row in it. Where an experiment is
-the baseline of the others, on other data than the commit's, the commit has no row. Defaults are chosen by
-dev, which is what it prints unless told; an ablation that chooses nothing reports test.
+IsoScore of the corpus, best mean first. A model that an experiment did not change has no row in it. --baseline names the
+experiment that stands for the commit, where the experiments are on other data than the commit's. Defaults are chosen on
+dev, the split unless told; an ablation that chooses nothing reports test.
 """
 
 import argparse
@@ -13,37 +13,38 @@ import json
 import subprocess
 from typing import Any
 
+import pandas as pd
+
+from ragcun.report.tables import markdown
+
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(prog="python -m estimate.table")
     parser.add_argument("prefix")
     parser.add_argument("models", nargs="+")
     parser.add_argument("--split", choices=["dev", "test"], default="dev")
     parser.add_argument("--baseline", default="defaults")
     arguments = parser.parse_args()
-    rows = []
     found = experiments(arguments.prefix)
     if arguments.baseline not in found:
         raise SystemExit(f"error: there is no experiment {arguments.prefix}-{arguments.baseline}: see `dvc exp show`")
     if arguments.baseline != "defaults":
         del found["defaults"]
-    committed = found[arguments.baseline]["data"]["metrics"]
-    for name, revision in found.items():
-        for model in arguments.models:
-            metrics = revision["data"]["metrics"]
-            figures = measured(metrics, model, arguments.split)
-            if figures and (name == arguments.baseline or files(metrics, model) != files(committed, model)):
-                rows.append({"experiment": name, "model": model, **figures})
-    rows.sort(key=lambda row: (arguments.models.index(row["model"]), -float(row["mean"])))
-    header = list(dict.fromkeys(column for row in rows for column in row))
-    print("| " + " | ".join(header) + " |")
-    print("| --- | --- |" + " ---: |" * (len(header) - 2))
-    for row in rows:
-        print("| " + " | ".join(row.get(name, "") for name in header) + " |")
+    committed = found[arguments.baseline]
+    rows = []
+    for model in arguments.models:
+        changed = {
+            name: figures(files(metrics, model), arguments.split)
+            for name, metrics in found.items()
+            if name == arguments.baseline or files(metrics, model) != files(committed, model)
+        }
+        best_first = sorted(filter(lambda item: item[1], changed.items()), key=lambda item: -float(item[1]["mean"]))
+        rows += [{"experiment": name, "model": model, **measured} for name, measured in best_first]
+    print(markdown(pd.DataFrame(rows).fillna(""), names=2))
 
 
-def experiments(prefix: str) -> dict[str, Any]:
-    """What `dvc exp show` has of the commit, as `defaults`, and of the experiments by the rest of their names."""
+def experiments(prefix: str) -> dict[str, dict[str, Any]]:
+    """The metrics of the commit, as `defaults`, and of the experiments that ended, by the rest of their names."""
     shown = json.loads(subprocess.check_output(["dvc", "exp", "show", "--json"], text=True))
     # The first revision is the workspace, the second the commit; experiments stand under the commits they left.
     found = {"defaults": shown[1]}
@@ -54,7 +55,7 @@ def experiments(prefix: str) -> dict[str, Any]:
             ended = (experiment["executor"] or {"state": "success"})["state"] == "success"
             if ended and name.startswith(f"{prefix}-"):
                 found[name.removeprefix(f"{prefix}-")] = experiment["revs"][0]
-    return found
+    return {name: revision["data"]["metrics"] for name, revision in found.items()}
 
 
 def files(metrics: dict[str, Any], model: str) -> dict[str, Any]:
@@ -66,9 +67,8 @@ def files(metrics: dict[str, Any], model: str) -> dict[str, Any]:
     }
 
 
-def measured(metrics: dict[str, Any], model: str, split: str) -> dict[str, str]:
-    """A model's figures in one experiment; none where it has no metrics."""
-    measures = files(metrics, model)
+def figures(measures: dict[str, Any], split: str) -> dict[str, str]:
+    """The cells of a row; none for a model without metrics."""
     key = "ndcg@10" if split == "test" else "dev_ndcg@10"
     ndcg = {name: data[key] for name, data in sorted(measures.items()) if key in data}
     if not ndcg:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
-from experiments.timing import in_own_process, peak_memory, rate, seconds_of, size_of, texts_of
+from estimate.timing import in_own_process, peak_memory, rate, seconds_of, size_of, texts_of
 from ragcun import distributed
 from ragcun.encode.base import load_base
 from ragcun.encode.encoder import TextEncoder

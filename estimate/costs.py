@@ -1,4 +1,4 @@
-"""What each stage of a run would take, from measured rates and published sizes: `experiments/estimate.py` prints it."""
+"""What each stage of a run would take, from measured rates and published sizes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 import yaml
 
-from experiments.sizes import PRETRAINING_DEV, Group, Sizes, characters, texts
+from estimate.sizes import PRETRAINING_DEV, Group, Sizes, characters, texts
 from ragcun.params import Params, Training
 
-DVC_FILE = Path(__file__).parents[1] / "dvc.yaml"
+ROOT = Path(__file__).parents[1]
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 # Bytes of a line of a TREC run, of a weight with its gradient and Adam's moments, and of a vector's element.
 RUN_LINE, TRAINED_WEIGHT, ELEMENT = 60, 16, 4
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a stage: how many of what it handles, at which rate, seconds, and bytes of its outputs."""
+    """What a stage handles (`number` of `unit`), at which rate, its seconds, and the bytes of its outputs."""
 
     number: float
     unit: str
@@ -32,35 +33,34 @@ class Estimate:
 
     Args:
         rates: as `--measure` writes them.
-        bandwidth: of the network, in Mbit/s: assumed, for nothing here measures it.
+        bandwidth: of the network, in Mbit/s; assumed, because nothing measures it.
+
+    Raises SystemExit for a base without rates.
     """
 
     def __init__(self, params: Params, rates: Mapping[str, Any], *, bandwidth: float) -> None:
         self.params, self.rates, self.sizes = params, rates, Sizes.of(params)
         self.bandwidth = bandwidth * 1e6 / 8
-        # Each process has a GPU of its own, of the kind that was measured; processes on one CPU share its cores.
+        # Each process has its own GPU, of the kind that was measured; processes on one CPU share its cores.
         wanted = params.ddp.nproc_per_node
         self.processes = (rates["machine"]["gpus"] if wanted == "gpu" else wanted) if rates["machine"]["gpus"] else 1
         name = params.base_model.partition("@")[0].replace("/", ":").split(":")[-1]
         if name not in rates["bases"]:
             raise SystemExit(
                 f"error: no rates of the base {params.base_model} were measured (there are {', '.join(rates['bases'])}): "
-                f"python experiments/estimate.py --measure {params.base_model}"
+                f"python -m estimate --measure {params.base_model}"
             )
         self.base = rates["bases"][name]
         self.dim: int = self.base["dimension"]
         self.output_dim: int = params.output_dim or self.dim
-        strategies = yaml.safe_load(DVC_FILE.read_text(encoding="utf-8"))["stages"]["finetune"]["foreach"]
-        # Of each strategy, whether its base is frozen.
-        self.strategies = {
-            name: params.freeze_base if own["freeze_base"] == "${freeze_base}" else own["freeze_base"]
-            for name, own in strategies.items()
-        }
+        freezes = {name: item["freeze_base"] for name, item in STAGES["finetune"]["foreach"].items()}
+        # Strategies, and whether their base trains; the only other value than true and false is ${freeze_base}.
+        self.live = {name: not (params.freeze_base if isinstance(it, str) else it) for name, it in freezes.items()}
 
     def costs(self) -> dict[str, Cost]:
         """By stage."""
         benchmarks, models = self.sizes.benchmarks, self.params.evaluate.models
-        links = [f"own_files@{key}" for key in ("base_model", "passages", "pairs", "validation")]
+        links = [f"own_files@{key}" for key in STAGES["own_files"]["foreach"]]
         links += [f"own_benchmark@{name}" for name in benchmarks]
         return {
             **dict.fromkeys(links, Cost(1, "links", "", 0, 0)),
@@ -69,7 +69,7 @@ class Estimate:
             **{f"embed_pairs@{task}": self._embed(groups) for task, groups in self.sizes.texts.items()},
             **{f"embed_benchmark@{name}": self._embed((it.documents, it.queries)) for name, it in benchmarks.items()},
             **self._trainings(),
-            **{f"control@{name}": self._control() for name in self.params.evaluate.controls},
+            **{f"control@{name}": self._control() for name in STAGES["control"]["foreach"]},
             **{f"evaluate_bm25@{name}": self._bm25(name) for name in benchmarks},
             **{f"evaluate@{model}-{name}": self._evaluate(model, name) for model in models for name in benchmarks},
             "compare": Cost(len(models) * len(benchmarks), "runs", "not estimated", 0, 1e6),
@@ -90,7 +90,7 @@ class Estimate:
         }
 
     def _download(self, size: float, disk: float, records: int = 0) -> Cost:
-        """The network, then the writing of records; cleaning and cutting texts is not counted."""
+        """Time of the network and of writing records; cleaning and cutting texts is not counted."""
         seconds = size / self.bandwidth + records / self.rates["preparing"]["raw_records_a_second"]
         return Cost(size / 1e9, "GB", "the network's, assumed", seconds, disk)
 
@@ -119,7 +119,7 @@ class Estimate:
         return Cost(number, "texts", f"{number / seconds:,.0f} texts/s", seconds, number * self.dim * ELEMENT)
 
     def _encode(self, groups: Iterable[Group], dtype: str, max_length: int | None) -> float:
-        """Seconds of one process. Between the lengths that were measured time grows evenly, beyond them with the length."""
+        """Seconds of one process: interpolated between the measured lengths, in proportion to the length beyond them."""
         lengths, rates = np.array(self.base["encode_texts_a_second"][dtype]).T
         total = 0.0
         for group in groups:
@@ -137,11 +137,11 @@ class Estimate:
         live = self._train_all(finetune.training(live=True))
         return {
             "pretrain": self._train_head(self.params.pretrain, "pretrain", self.sizes.pretraining_pairs - dev, dev),
-            **{f"finetune@{name}": frozen if still else live for name, still in self.strategies.items()},
+            **{f"finetune@{name}": live if trains else frozen for name, trains in self.live.items()},
         }
 
     def _train_head(self, settings: Training, task: str, pairs: int, dev_queries: int) -> Cost:
-        """Every process plans and searches the whole: more of them are not counted as faster."""
+        """Every process plans and searches everything, so more of them are not counted as faster."""
         steps = -(-min(pairs, settings.max_pairs or pairs) // settings.batch_size) * settings.epochs
         step = self._head_step(settings.batch_size * (2 + settings.negatives) + settings.store_negatives)
         groups = self.sizes.texts[task]
@@ -152,16 +152,15 @@ class Estimate:
         return Cost(steps, "steps", f"{step:.2g} s/step", seconds, self._model_bytes)
 
     def _head_step(self, rows: int) -> float:
-        """Of the steps that were measured the one of the nearest size, in proportion to the rows that pass the projection."""
+        """Seconds of the measured step of the nearest size, in proportion to the rows that pass the projection."""
         measured = {2 * batch + store: seconds for batch, store, seconds in self.base["head"]["step_seconds"]}
         nearest = min(measured, key=lambda size: abs(np.log(size / rows)))
         return float(measured[nearest] * rows / nearest)
 
     def _train_all(self, settings: Training) -> Cost:
-        """Processes share a step's texts; the time in which they exchange embeddings and gradients is not counted."""
+        """Processes share a step's texts; exchanging embeddings and gradients is not counted."""
         live, sizes = self.params.finetune.live, self.sizes
-        kind = f"{settings.dtype} {'cached' if live.cache_gradients else 'kept'}"
-        rate = self.base["full_step"][kind]["tokens_a_second"] * self.processes
+        rate = self._full_step["tokens_a_second"] * self.processes
         query, document = (self._tokens(Group(1, words), live.max_length) for words in sizes.pairs.words)
         pairs = min(sizes.pairs.train, settings.max_pairs or sizes.pairs.train)
         tokens = pairs * settings.epochs * (query + (1 + settings.negatives) * document)
@@ -172,8 +171,15 @@ class Estimate:
         seconds = tokens / rate + (settings.evaluations + 1) * scoring + self._start("finetune")
         return Cost(tokens, "tokens", f"{rate:,.0f} tokens/s", seconds, self._model_bytes)
 
+    @property
+    def _full_step(self) -> dict[str, float]:
+        """What was measured of a step of the whole model."""
+        live = self.params.finetune.live
+        found: dict[str, float] = self.base["full_step"][f"{live.dtype} {'cached' if live.cache_gradients else 'kept'}"]
+        return found
+
     def _start(self, task: str) -> float:
-        """Hashing the vectors, and the mean and covariance that the projection starts from."""
+        """Seconds of hashing the vectors, and of the mean and covariance that the projection starts from."""
         rows = sum(texts(self.sizes.texts[name]) for name in {task, "finetune"})
         hashing = rows * self.dim * ELEMENT / self.rates["files"]["hash_bytes_a_second"]
         return hashing + self.sizes.train_passages / self.base["head"]["covariance_rows_a_second"]
@@ -199,7 +205,7 @@ class Estimate:
     def _evaluate(self, model: str, name: str) -> Cost:
         it, rates = self.sizes.benchmarks[name], self.rates["search"]
         documents, queries = it.documents.count, it.queries.count
-        trained = not self.strategies.get(model, True)
+        trained = self.live.get(model, False)
         # Each process searches its share of the queries.
         seconds = self._search(-(-queries // self.processes), documents, self.params.evaluate.top_k)
         seconds += documents / rates["isotropy_rows_a_second"] + rates["hubness_seconds"]
@@ -219,7 +225,7 @@ class Estimate:
         return float(queries * self.params.evaluate.run_depth * RUN_LINE)
 
     def disk(self, outputs: Sequence[float]) -> dict[str, float]:
-        """Bytes, by what takes them, where the experiments have these outputs of their own, the first all that it needs."""
+        """Bytes by what takes them; `outputs` are the bytes that each experiment adds, the first everything."""
         sizes = self.sizes
         encoded = sum(texts(groups) for groups in sizes.texts.values())
         encoded += sum(texts((it.documents, it.queries)) for it in sizes.benchmarks.values())
@@ -237,13 +243,11 @@ class Estimate:
         }
 
     def memory(self) -> dict[str, float]:
-        """Bytes, by what takes them."""
+        """Bytes by what takes them."""
         sizes, head = self.sizes, self.params.finetune.shared
         trained = texts(sizes.texts["finetune"])
         largest = max(it.documents.count for it in sizes.benchmarks.values())
-        step = self.base["full_step"][
-            f"{self.params.finetune.live.dtype} {'cached' if self.params.finetune.live.cache_gradients else 'kept'}"
-        ]
+        step = self._full_step
         on = self.base["full_step_measured_on"]
         bm25 = self.rates["bm25"]["peak_bytes_a_document"]
         pool = min(head.dev_passages or sizes.train_passages, sizes.train_passages)

@@ -1,0 +1,1 @@
+"""What a full-scale run would take: `python -m estimate`."""
