@@ -1,11 +1,11 @@
 """The stage `compare`, on two models' results: what it reads of the project's folders, writes and sets aside."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from ragcun.data.benchmark import write_benchmark
 from ragcun.data.pairs import PreparedPairs, write_pairs
@@ -23,7 +23,9 @@ LEFTOVERS = ("data/benchmarks/gone", "data/runs/base/gone", "data/runs/old/fanou
 def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project's folder in which every stage before `compare` has run, and more benchmarks once."""
     monkeypatch.chdir(tmp_path)
-    Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["evaluate"] |= {"models": ["base"], "controls": ["base"]}
+    Path("params.yaml").write_text(yaml.safe_dump(params))
     for name in BENCHMARKS:
         benchmark = tiny_benchmark(name)
         write_benchmark(benchmark, Path("data/benchmarks", name))
@@ -54,7 +56,6 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def compared(monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
     """The CSV, of the test split."""
-    monkeypatch.setattr(sys, "argv", ["compare", "bm25", "--controls", "base"])
     compare.main()
     written = {path.name for path in Path("metrics").iterdir() if path.is_file()}
     assert written == {"measures.csv", *(f"comparison.{suffix}" for suffix in ("csv", "md", "tex", "png"))}
