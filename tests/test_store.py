@@ -1,27 +1,25 @@
 """Embeddings are the model's own vectors in the texts' order, no text is encoded twice, and a folder is whole or absent."""
 
 import errno
-import json
 import os
 import shutil
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Router
-from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import normalizers
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from ragcun import distributed
 from ragcun.core.errors import RagcunError
-from ragcun.encode.encoder import TextEncoder, describe, fingerprint
+from ragcun.encode.encoder import TextEncoder, describe
 from ragcun.encode.store import (
     MANIFEST,
     Texts,
@@ -37,49 +35,9 @@ from ragcun.model.encoder import IsotropicGaussianEncoder
 from ragcun.model.projection import set_random_map
 from ragcun.params import Role
 from stages.launch import run_stage
+from tests.encoding import PROMPTS, counted, encoded_rows, load, some_texts, text_encoder
 from tests.processes import run_in_processes
-from tests.tiny import HIDDEN, WORDS, save_tiny_base, save_tiny_router
-
-PROMPTS = {"query": "query: ", "document": "passage: "}
-
-
-def some_texts(count: int, seed: int = 0) -> list[str]:
-    """Distinct texts of very different lengths, in no order."""
-    rng = np.random.default_rng(seed)
-    # The number keeps them apart.
-    return [f"{i} {' '.join(rng.choice(WORDS, size=rng.integers(1, 12)))}" for i in range(count)]
-
-
-def load(folder: Path) -> SentenceTransformer:
-    return SentenceTransformer(str(folder), device="cpu")
-
-
-def text_encoder(
-    model: SentenceTransformer,
-    *,
-    dtype: Literal["float32", "bfloat16"] = "float32",
-    batch_size: int = 4,
-    max_length: int | None = None,
-) -> TextEncoder:
-    return TextEncoder(model, dtype=dtype, batch_size=batch_size, max_length=max_length)
-
-
-@contextmanager
-def counted(model: SentenceTransformer) -> Iterator[list[int]]:
-    """The numbers of texts in the forward passes of the block."""
-    rows: list[int] = []
-    hook = model[0].register_forward_pre_hook(lambda module, inputs: rows.append(len(inputs[0]["input_ids"])))
-    try:
-        yield rows
-    finally:
-        hook.remove()
-
-
-def encoded_rows(folder: Path, encoder: TextEncoder, lists: dict[str, Texts]) -> int:
-    """Embed `lists` into `folder`; how many texts went through the model for it."""
-    with counted(encoder.model) as rows:
-        write_embeddings(folder, encoder, lists)
-    return sum(rows)
+from tests.tiny import HIDDEN, save_tiny_base, save_tiny_router
 
 
 def names_in(folder: Path) -> set[str]:
@@ -126,22 +84,13 @@ def test_each_role_has_its_prompt(tmp_path: Path) -> None:
     assert np.abs(found - plain.encode(texts)).max(axis=1).min() > 1e-3, "the prompts change nothing"
 
 
-def test_texts_are_cut_at_max_length(tiny_base: Path) -> None:
-    long, cut = "river boat fish star moon", "river boat"
-    # Two of the four tokens are [CLS] and [SEP].
-    vectors = text_encoder(load(tiny_base), max_length=4).encode([long, cut], "passage")
-    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
-    uncut = text_encoder(load(tiny_base)).encode([long, cut], "passage")
-    assert np.abs(uncut[0] - uncut[1]).max() > 1e-2
-
-
-def test_bfloat16_is_close_to_float32_but_not_the_same(tiny_base: Path) -> None:
-    texts = some_texts(20)
-    exact, rough = (
-        text_encoder(load(tiny_base), dtype=dtype).encode(texts, "passage") for dtype in ("float32", "bfloat16")
+def test_reading_searching_and_measuring_vectors_loads_no_library_of_models() -> None:
+    """It takes ten seconds."""
+    rooms = "encode.store, ragcun.measure.isotropy, ragcun.measure.ranking, ragcun.model.whitening, ragcun.search.exact"
+    code = (
+        f"import sys, ragcun.{rooms}; sys.exit(bool({{'transformers', 'sentence_transformers'}} & sys.modules.keys()))"
     )
-    assert rough.dtype == np.float32
-    assert 1e-5 < np.abs(exact - rough).max() < 0.05
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # Nothing is encoded twice
@@ -244,45 +193,6 @@ def test_whatever_decides_a_vector_misses_the_cache_when_it_changes(
     assert encoded_rows(tmp_path / "after", change(load(tiny_base)), lists) == expected
 
 
-def test_the_transformers_config_decides_a_vector(tiny_base: Path, tmp_path: Path) -> None:
-    shutil.copytree(tiny_base, tmp_path / "other")
-    path = tmp_path / "other" / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "layer_norm_eps": 0.5}))
-    one, other = load(tiny_base), load(tmp_path / "other")
-    assert np.abs(one.encode("river") - other.encode("river")).max() > 1e-3, "vacuous"
-    assert fingerprint(one, list(one)) != fingerprint(other, list(other))
-
-
-def test_how_a_config_says_the_storage_of_its_parts_decides_nothing(tiny_base: Path) -> None:
-    model = load(tiny_base)
-    before = fingerprint(model, list(model))
-    model.config.text_config = {"dtype": "float16", "_name_or_path": "elsewhere"}
-    stored = fingerprint(model, list(model))
-    model.config.text_config = {"dtype": "float32", "_name_or_path": "here"}
-    assert fingerprint(model, list(model)) == stored != before
-
-
-def test_the_default_prompt_decides_a_vector(tiny_base: Path) -> None:
-    """Where a model has no prompt for a role."""
-    models = [load(tiny_base) for _ in range(2)]
-    for model, default in zip(models, (None, "instruction"), strict=True):
-        model.prompts.clear()
-        model.prompts["instruction"] = "what is "
-        model.default_prompt_name = default
-    one, other = (text_encoder(model) for model in models)
-    assert np.abs(one.encode(["river"], "query") - other.encode(["river"], "query")).max() > 1e-3, "vacuous"
-    assert one.description != other.description
-    assert one.key("river", "query") != other.key("river", "query")
-
-
-def test_a_text_as_a_query_is_not_taken_for_the_text_as_a_passage(tiny_base: Path) -> None:
-    encoder = text_encoder(load(tiny_base))
-    keys = {encoder.key(text, role) for text in ("a", "b") for role in ("query", "passage")}
-    assert len(keys) == 4
-    # A broken surrogate has a key too.
-    encoder.key("\ud800", "query")
-
-
 def test_a_row_of_another_length_is_not_taken(tiny_base: Path, tmp_path: Path, row_cache_folder: Path) -> None:
     encoder, text = text_encoder(load(tiny_base)), "river"
     cache = RowCache(row_cache_folder)
@@ -325,60 +235,6 @@ def test_the_base_inside_a_saved_model_is_known_to_be_the_base(prompts: dict[str
     assert describe(again, list(again.base), "float32") == expected
 
 
-def test_encoding_leaves_the_fingerprint_as_it_is(tiny_base: Path) -> None:
-    model = load(tiny_base)
-    before, state = fingerprint(model, list(model)), model.tokenizer.backend_tokenizer.to_str()
-    model.encode(["river", "star moon " * 50])
-    model.tokenizer(["river"], padding="max_length", max_length=7, truncation=True)
-    assert model.tokenizer.backend_tokenizer.to_str() != state, "the calls leave nothing behind"
-    assert fingerprint(model, list(model)) == before
-
-
-def test_training_mode_and_precision_of_storage(tiny_base: Path) -> None:
-    model = load(tiny_base)
-    before = fingerprint(model, list(model))
-    assert fingerprint(model.train(), list(model)) == before
-    assert fingerprint(model.half(), list(model)) != before
-
-
-@pytest.mark.parametrize("name", ["embeddings.word_embeddings.weight", "layer.1.output.dense.bias"])
-def test_a_base_that_was_trained_is_another_base(name: str, tiny_base: Path, tmp_path: Path) -> None:
-    encoder = IsotropicGaussianEncoder(base_model=str(tiny_base), freeze_base=False, device="cpu")
-    before = fingerprint(encoder, list(encoder.base))
-    (weight,) = [value for key, value in encoder.named_parameters() if key.endswith(name)]
-    with torch.no_grad():
-        weight.view(-1)[-1] += 1e-6
-    encoder.save(str(tmp_path / "trained"))
-    reloaded = IsotropicGaussianEncoder(str(tmp_path / "trained"), device="cpu")
-    assert fingerprint(reloaded, list(reloaded.base)) == fingerprint(encoder, list(encoder.base)) != before
-
-
-def test_the_order_of_a_vocabulary_counts(tiny_base: Path, tmp_path: Path) -> None:
-    shutil.copytree(tiny_base, tmp_path / "swapped")
-    path = tmp_path / "swapped" / "tokenizer.json"
-    content = json.loads(path.read_text(encoding="utf-8"))
-    vocabulary = content["model"]["vocab"]
-    vocabulary["river"], vocabulary["star"] = vocabulary["star"], vocabulary["river"]
-    path.write_text(json.dumps(content), encoding="utf-8")
-    one, other = load(tiny_base), load(tmp_path / "swapped")
-    assert fingerprint(one, list(one)) != fingerprint(other, list(other))
-
-
-def test_the_tokenizer_of_a_static_model_counts() -> None:
-    def static_model(*, lowercase: bool) -> SentenceTransformer:
-        tokenizer = Tokenizer(models.WordLevel({"river": 0, "[UNK]": 1}, unk_token="[UNK]"))
-        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-        if lowercase:
-            tokenizer.normalizer = normalizers.Lowercase()
-        weights = np.eye(2, dtype=np.float32)
-        return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=weights)], device="cpu")
-
-    same, again, other = (static_model(lowercase=lowercase) for lowercase in (False, False, True))
-    assert np.abs(same.encode("River") - other.encode("River")).max() > 0
-    assert fingerprint(same, list(same)) == fingerprint(again, list(again))
-    assert fingerprint(same, list(same)) != fingerprint(other, list(other))
-
-
 # Bases with a Router
 
 
@@ -392,75 +248,6 @@ def test_each_role_takes_its_route(tmp_path: Path) -> None:
     assert np.abs(queries - passages).max(axis=1).min() > 1e-2, "one route would do"
     np.testing.assert_allclose(found[::2], queries[::2], atol=1e-6)
     np.testing.assert_allclose(found[1::2], passages[1::2], atol=1e-6)
-
-
-def test_the_router_inside_a_saved_model_is_known_to_be_the_base(tmp_path: Path) -> None:
-    base = load(save_tiny_router(tmp_path / "router"))
-    expected = json.loads(json.dumps(describe(base, list(base), "float32")))
-    encoder = IsotropicGaussianEncoder(base_model=str(tmp_path / "router"), output_dim=8, device="cpu")
-    encoder.save(str(tmp_path / "trained"))
-    reloaded = IsotropicGaussianEncoder(str(tmp_path / "trained"), device="cpu")
-    assert describe(reloaded, list(reloaded.base), "float32") == expected
-    plain, texts = load(tmp_path / "trained"), some_texts(5)
-    for mine, theirs in ((encoder.encode_query, plain.encode_query), (encoder.encode_document, plain.encode_document)):
-        np.testing.assert_allclose(mine(texts), theirs(texts), atol=1e-6)
-
-
-def _route_pooling(router: Router) -> None:
-    router.sub_modules["query"][1].pooling_mode = "cls"
-
-
-def _route_weight(router: Router) -> None:
-    with torch.no_grad():
-        next(router.sub_modules["document"].parameters()).view(-1)[7] += 1e-6
-
-
-def _route_length(router: Router) -> None:
-    router.sub_modules["query"][0].max_seq_length = 9
-
-
-def _route_config(router: Router) -> None:
-    router.sub_modules["document"][0].model.config.layer_norm_eps = 0.5
-
-
-def _route_tokenizer(router: Router) -> None:
-    router.sub_modules["document"][0].tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
-
-
-def _route_mapping(router: Router) -> None:
-    router.route_mappings = {("query", "text"): "document"}
-
-
-def _default_route(router: Router) -> None:
-    router.default_route = "query"
-
-
-def _swapped(router: Router) -> None:
-    towers = router.sub_modules
-    towers["query"], towers["document"] = towers["document"], towers["query"]
-
-
-CHANGES_OF_A_ROUTE = (
-    _route_pooling,
-    _route_weight,
-    _route_length,
-    _route_config,
-    _route_tokenizer,
-    _route_mapping,
-    _default_route,
-    _swapped,
-)
-
-
-def test_routers_that_differ_in_anything_have_keys_of_their_own(tmp_path: Path) -> None:
-    base = save_tiny_router(tmp_path / "router")
-    keys = {text_encoder(load(base)).key("river", "query")}
-    assert text_encoder(load(base)).key("river", "query") in keys
-    for change in CHANGES_OF_A_ROUTE:
-        model = load(base)
-        change(model[0])
-        keys.add(text_encoder(model).key("river", "query"))
-    assert len(keys) == 1 + len(CHANGES_OF_A_ROUTE)
 
 
 # Whole or absent
