@@ -62,7 +62,7 @@ def search_depth(benchmark: Benchmark, top_k: int) -> int:
     return top_k + benchmark.queries_are_documents
 
 
-def score_run(benchmark: Benchmark, run: Run, top_k: int, shape: dict[str, float] | None) -> Evaluation:
+def score_run(benchmark: Benchmark, run: Run, top_k: int, isotropy: dict[str, float] | None) -> Evaluation:
     """Score a run over the benchmark's queries of all splits.
 
     Where the benchmark's queries are documents, a query's own document is dropped here, for every kind of search.
@@ -70,39 +70,37 @@ def score_run(benchmark: Benchmark, run: Run, top_k: int, shape: dict[str, float
     Args:
         run: `search_depth` documents for each query, fewer where the corpus has no more; best first.
         top_k: how many documents of a query are kept and scored.
-        shape: the isotropy of the vectors; None where there are none.
+        isotropy: the measures of the vectors; None where there are none.
     """
     best = best_others(run, benchmark.own_documents, top_k)
     runs = {split: {query: best[query] for query in qrels} for split, qrels in benchmark.qrels.items()}
     per_query = {split: score_queries(benchmark.qrels[split], runs[split], CUTOFFS) for split in runs}
-    return Evaluation(runs, per_query, shape)
+    return Evaluation(runs, per_query, isotropy)
 
 
 def join_parts(parts: Mapping[str, Evaluation]) -> Evaluation:
     """Merge the evaluations of a benchmark's parts; a benchmark without parts (the one part "") is returned unchanged."""
     if list(parts) == [""]:
         return parts[""]
-    splits = dict.fromkeys(split for evaluation in parts.values() for split in evaluation.per_query)
-    runs: dict[str, Run] = {split: {} for split in splits}
-    tables: dict[str, list[pd.DataFrame]] = {split: [] for split in splits}
+    runs: dict[str, Run] = {}
+    tables: dict[str, list[pd.DataFrame]] = {}
     for part, evaluation in parts.items():
         for split, scores in evaluation.per_query.items():
-            runs[split] |= {f"{part}/{query}": found for query, found in evaluation.runs[split].items()}
+            run = {f"{part}/{query}": found for query, found in evaluation.runs[split].items()}
+            runs[split] = runs.get(split, {}) | run
             renamed = scores.set_axis([f"{part}/{query}" for query in scores.index]).rename_axis("query")
-            tables[split].append(renamed.assign(**{PART: part}))
-    shapes = pd.DataFrame([evaluation.isotropy or {} for evaluation in parts.values()])
-    per_query = {split: pd.concat(tables[split]) for split in splits}
-    return Evaluation(runs, per_query, {str(name): float(mean) for name, mean in shapes.mean().items()} or None)
+            tables.setdefault(split, []).append(renamed.assign(**{PART: part}))
+    isotropy = pd.DataFrame([evaluation.isotropy or {} for evaluation in parts.values()]).mean()
+    per_query = {split: pd.concat(found) for split, found in tables.items()}
+    return Evaluation(runs, per_query, {str(name): float(mean) for name, mean in isotropy.items()} or None)
 
 
 def _means(scores: pd.DataFrame) -> dict[str, float]:
-    if PART not in scores:
-        return mean_scores(scores)
-    return mean_scores(scores.groupby(PART).mean())
+    return mean_scores(scores.groupby(PART).mean() if PART in scores else scores)
 
 
 def write_evaluation(evaluation: Evaluation, metrics_file: Path, runs_folder: Path, run_depth: int, tag: str) -> None:
-    """Write the metrics file; to the runs' folder all measures, and for each split the TREC run and the scores per query."""
+    """Write the metrics file, and the folder with all measures and each split's TREC run and scores per query."""
     with atomic_folder(runs_folder) as partial:
         write_json(partial / MEASURES_FILE, evaluation.measures())
         for split, scores in evaluation.per_query.items():

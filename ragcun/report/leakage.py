@@ -25,12 +25,28 @@ _BATCH = 10_000
 
 QUERY_IN_TRAINING = "query_in_training"
 QUERY_IN_DEV = "query_in_dev"
-# Training's passages are its positives, given and mined hard negatives, store negatives, and what pretraining cuts its
-# pairs from: `ragcun.prepare.pretraining` takes fine-tuning's train passages alone.
 POSITIVE_IN_TRAINING = "answer_is_training_positive"
 PASSAGE_IN_TRAINING = "answer_is_training_passage"
 ANSWER_IN_DEV = "answer_is_dev_positive"
-COLUMNS = (QUERY_IN_TRAINING, POSITIVE_IN_TRAINING, PASSAGE_IN_TRAINING, QUERY_IN_DEV, ANSWER_IN_DEV)
+# What each column says of a query: in a heading, and in full.
+COLUMNS = {
+    QUERY_IN_TRAINING: ("asked in training", "a training query asks the same"),
+    POSITIVE_IN_TRAINING: (
+        "answer is a training positive",
+        "a relevant document is a training positive: training taught that it answers a question",
+    ),
+    PASSAGE_IN_TRAINING: (
+        "answer is a training passage",
+        "a relevant document is any passage of training: a positive, a hard negative, a store negative, or a passage that "
+        "pretraining makes its pairs from",
+    ),
+    QUERY_IN_DEV: (
+        "asked in dev",
+        "a dev query asks the same: one of the pairs, or of the benchmark `data.validation`; the checkpoint is chosen on dev "
+        "queries, all or a part of them",
+    ),
+    ANSWER_IN_DEV: ("answer is a dev positive", "a relevant document answers a dev query"),
+}
 
 
 @dataclass(frozen=True)
@@ -75,9 +91,8 @@ def leakage(parts: dict[str, Benchmark], seen: SeenTexts) -> pd.DataFrame:
     {'answer_is_training_positive': {'q1': True, 'q2': False}}
 
     Returns:
-        A row for each query, under the id that it has in the evaluation (`part/id` where the benchmark has parts), with
-        columns of bool: `query_in_training` and `query_in_dev`, whether it is asked there; `answer_is_training_positive`,
-        `answer_is_training_passage` and `answer_is_dev_positive`, whether a document that is relevant to it is one.
+        A row for each query, under the id that it has in the evaluation (`part/id` where the benchmark has parts), and the
+        bool columns of COLUMNS.
     """
     return pd.concat([_of_part(f"{part}/" if part else "", benchmark, seen) for part, benchmark in parts.items()])
 

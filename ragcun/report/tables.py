@@ -6,36 +6,11 @@ import numpy as np
 import pandas as pd
 
 from ragcun.report.comparison import BASELINE, METRIC, Comparison
-from ragcun.report.leakage import (
-    ANSWER_IN_DEV,
-    PASSAGE_IN_TRAINING,
-    POSITIVE_IN_TRAINING,
-    QUERY_IN_DEV,
-    QUERY_IN_TRAINING,
-)
+from ragcun.report.leakage import COLUMNS, PASSAGE_IN_TRAINING, POSITIVE_IN_TRAINING
 
 SIGNIFICANT = 0.05
 
-# What may have been seen of a test query: the column of the leakage, its heading, and what it counts.
-_LEAKAGE = {
-    QUERY_IN_TRAINING: ("asked in training", "a training query asks the same"),
-    POSITIVE_IN_TRAINING: (
-        "answer is a training positive",
-        "a relevant document is a training positive: training taught that it answers a question",
-    ),
-    PASSAGE_IN_TRAINING: (
-        "answer is a training passage",
-        "a relevant document is any passage of training: a positive, a hard negative, a store negative, or a passage that "
-        "pretraining makes its pairs from",
-    ),
-    QUERY_IN_DEV: (
-        "asked in dev",
-        "a dev query asks the same: one of the pairs, or of the benchmark `data.validation`; the checkpoint is chosen on dev "
-        "queries, all or a part of them",
-    ),
-    ANSWER_IN_DEV: ("answer is a dev positive", "a relevant document answers a dev query"),
-}
-# NDCG@10 is told apart by these.
+# Columns of the leakage by which NDCG@10 is split, and their short names.
 _APART = {POSITIVE_IN_TRAINING: "positive", PASSAGE_IN_TRAINING: "passage"}
 _NOTE = (
     "Queries are compared without regard to case, white space and Unicode form; documents without regard to the last two, by "
@@ -68,7 +43,7 @@ def to_markdown(comparison: Comparison) -> str:
         "## Leakage: test queries of which training, or the choice of a checkpoint, has seen something",
         markdown(leakage_counts(comparison)),
         "Each column counts the test queries of which this holds:",
-        "\n".join(f"* *{heading}*: {meaning}." for heading, meaning in _LEAKAGE.values()),
+        "\n".join(f"* *{heading}*: {meaning}." for heading, meaning in COLUMNS.values()),
         _NOTE,
     ]
     return "\n\n".join(parts) + "\n"
@@ -81,7 +56,7 @@ def to_latex(comparison: Comparison) -> str:
 
 
 def markdown(table: pd.DataFrame, names: int = 1) -> str:
-    """A Markdown table, its first columns, the names, to the left and the figures to the right.
+    """A Markdown table. The first `names` columns are aligned left, the figures after them right.
 
     >>> print(markdown(pd.DataFrame({"model": ["bm25", "base"], "ndcg@10": ["0.6940*", "0.6462"]})))
     | model   |   ndcg@10 |
@@ -110,14 +85,13 @@ def headline(comparison: Comparison, models: Sequence[str] | None = None) -> pd.
     wanted = test["model"].isin(models) if models is not None else ~test["model"].isin(comparison.controls)
     rows = []
     for model, part in test[wanted].groupby("model", sort=False):
+        cells = part.to_dict("records")
+        stars = ["*" if cell["p_value"] < SIGNIFICANT else "" for cell in cells]
         row = {"model": model}
-        for _, cell in part.iterrows():
-            star = "*" if cell["p_value"] < SIGNIFICANT else ""
-            row[cell["benchmark"]] = f"{cell[METRIC]:.4f}{star}"
-        if len(part) > 1:
+        row |= {cell["benchmark"]: f"{cell[METRIC]:.4f}{star}" for cell, star in zip(cells, stars, strict=True)}
+        if len(cells) > 1:
             row["mean"] = f"{part[METRIC].mean():.4f}"
-        for _, cell in part.iterrows():
-            row[f"IsoScore {cell['benchmark']}"] = _figure(cell.get("isotropy.isoscore"))
+        row |= {f"IsoScore {cell['benchmark']}": _figure(cell.get("isotropy.isoscore")) for cell in cells}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -125,7 +99,7 @@ def headline(comparison: Comparison, models: Sequence[str] | None = None) -> pd.
 def leakage_counts(comparison: Comparison) -> pd.DataFrame:
     """How many test queries each benchmark has, and of how many something has been seen."""
     rows = comparison.test.drop_duplicates("benchmark")
-    counts = {heading: rows[f"{column}.queries"].astype(int) for column, (heading, _) in _LEAKAGE.items()}
+    counts = {heading: rows[f"{column}.queries"].astype(int) for column, (heading, _) in COLUMNS.items()}
     return pd.DataFrame({"benchmark": rows["benchmark"], "test queries": rows["queries"].astype(int), **counts})
 
 
