@@ -1,8 +1,21 @@
-"""The forms that texts in params.yaml have, and what is said of one that has another."""
+"""What a section of params.yaml is, the forms that its texts have, and what an error says."""
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+
+
+class Section(BaseModel):
+    # Numbers become text where text is asked for: `-S data.wikipedia.dump_date=20231101` arrives as a number.
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _a_switch_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        # Python takes true for 1.
+        if isinstance(value, bool) and info.field_name and cls.model_fields[info.field_name].annotation is not bool:
+            raise ValueError("true and false (yes and no, on and off) are switches: write a number, or quote a word")
+        return value
 
 
 def _not_blank(value: str) -> str:

@@ -11,18 +11,11 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError, model_validator
 
 from ragcun.core.errors import RagcunError
-from ragcun.param_forms import Metric, Name, Place, Text, describe
+from ragcun.param_data import Data
+from ragcun.param_forms import Metric, Name, Place, Section, describe
 
 Dtype = Literal["float32", "bfloat16"]
 Role = Literal["query", "passage"]
@@ -35,20 +28,7 @@ Similarity = Literal["cosine", "euclidean", "dot"]
 PARAMS_FILE = Path("params.yaml")
 
 
-class _Section(BaseModel):
-    # Numbers become text where text is asked for: `-S data.wikipedia.dump_date=20231101` arrives as a number.
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _a_switch_is_no_number(cls, value: object, info: ValidationInfo) -> object:
-        # Python takes true for 1.
-        if isinstance(value, bool) and info.field_name and cls.model_fields[info.field_name].annotation is not bool:
-            raise ValueError("true and false (yes and no, on and off) are switches: write a number, or quote a word")
-        return value
-
-
-class Ddp(_Section):
+class Ddp(Section):
     nproc_per_node: Literal["gpu"] | Annotated[int, Field(ge=1)]
     # Above 68 years, torch cannot count them.
     timeout: Annotated[int, Field(ge=1, lt=2**31)]
@@ -63,87 +43,7 @@ class Ddp(_Section):
         return self
 
 
-class MsMarco(_Section):
-    """MS MARCO as pairs: which of it, and how its held-out queries are divided."""
-
-    revision: Text
-    max_train_samples: Annotated[int, Field(ge=1)] | None
-    split_ratio: Annotated[float, Field(gt=0, lt=1)]
-    max_negatives: Annotated[int, Field(ge=0)]
-
-
-class Wikipedia(_Section):
-    """Wikipedia as passages: which of it, and what makes a passage. Lengths are in characters."""
-
-    revision: Text
-    language: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
-    dump_date: Annotated[str, Field(pattern=r"^\d{8}$")]
-    num_passages: Annotated[int, Field(ge=1)]
-    min_length: Annotated[int, Field(ge=1)]
-    max_length: Annotated[int, Field(ge=1)]
-
-    @model_validator(mode="after")
-    def _a_passage_fits(self) -> Self:
-        if self.max_length < 2 * self.min_length:
-            raise ValueError(
-                f"max_length is {self.max_length}, less than twice min_length ({self.min_length}): a text between the two "
-                "could not be cut into passages; raise it"
-            )
-        return self
-
-
-class OwnPairs(_Section):
-    """How a file of pairs without a `split` column is divided: shares of its queries."""
-
-    dev_ratio: Annotated[float, Field(gt=0, lt=1)]
-    test_ratio: Annotated[float, Field(ge=0, lt=1)]
-
-    @model_validator(mode="after")
-    def _train_is_left(self) -> Self:
-        if self.dev_ratio + self.test_ratio >= 1:
-            raise ValueError("dev_ratio and test_ratio leave no pair to train on: lower them")
-        return self
-
-
-class Data(_Section):
-    passages: Place
-    pairs: Place
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
-    msmarco: MsMarco
-    wikipedia: Wikipedia
-    own_pairs: OwnPairs
-    mined_negatives: Annotated[int, Field(ge=0)]
-    benchmarks: Annotated[list[Name], Field(min_length=1)]
-    # params.yaml and dvc.lock are shared: a user and a password belong in ~/.netrc, and a token in no query.
-    beir_url: Annotated[str, Field(pattern=r"^https?://[^\s/?#@\[\]]+(/[^\s?#@]*)?$")]
-    beir_published: bool
-    local: dict[Name, Place]
-    queries_are_documents: list[Name]
-    validation: Name | None
-
-    @model_validator(mode="after")
-    def _benchmarks_have_names_of_their_own(self) -> Self:
-        # To some file systems, names that differ in capitals alone are the same.
-        folders = [name.lower() for name in self.benchmarks]
-        if "pairs" in folders:
-            raise ValueError("benchmarks names one `pairs`, where the vectors of the training pairs lie: rename it")
-        twice = sorted({name for name in self.benchmarks if folders.count(name.lower()) > 1})
-        if twice:
-            raise ValueError(f"benchmarks lists {', '.join(twice)} more than once, capitals aside: list each name once")
-        return self
-
-    @model_validator(mode="after")
-    def _the_users_own_benchmarks_alone_need_to_be_told(self) -> Self:
-        others = [name for name in self.queries_are_documents if name not in self.local]
-        if others:
-            raise ValueError(
-                f"queries_are_documents names {', '.join(others)}, not in local: of the benchmarks that ragcun brings it is "
-                "known; correct the name, or remove it"
-            )
-        return self
-
-
-class Embed(_Section):
+class Embed(Section):
     dtype: Dtype
     batch_size: Annotated[int, Field(ge=1)]
     # Two of them are the base's own marks of beginning and end.
@@ -155,7 +55,7 @@ def _check_a_batch_fits(key: str, pairs: int | None, batch_size: int) -> None:
         raise ValueError(f"{key} is {pairs}, less than one batch: raise it, or lower batch_size ({batch_size})")
 
 
-class Training(_Section):
+class Training(Section):
     """A training run, but for its learning rates."""
 
     max_pairs: Annotated[int, Field(ge=2)] | None = None
@@ -198,7 +98,7 @@ class Pretrain(Training):
         return self
 
 
-class Live(_Section):
+class Live(Section):
     """What a run has of its own where the base trains too, and texts must be encoded in every step."""
 
     max_pairs: Annotated[int, Field(ge=2)] | None
@@ -219,7 +119,7 @@ class Live(_Section):
         return self
 
 
-class Strategy(_Section):
+class Strategy(Section):
     """The learning rates of one strategy. Those of the base, and what says how it trains, are for a base that trains."""
 
     projection_learning_rate: Annotated[float, Field(gt=0)]
@@ -240,7 +140,7 @@ class Strategy(_Section):
         return self
 
 
-class Finetune(_Section):
+class Finetune(Section):
     shared: Training
     live: Live
     strategies: Annotated[dict[Name, Strategy], Field(min_length=1)]
@@ -260,7 +160,7 @@ class Finetune(_Section):
         return self.shared.model_copy(update={**own, "store_negatives": 0})
 
 
-class Evaluate(_Section):
+class Evaluate(Section):
     models: list[Name]
     controls: list[Name]
     # At the deepest cut-off of ragcun.measure.ranking, or measures would be of fewer documents than their names say.
@@ -279,11 +179,11 @@ class Evaluate(_Section):
         return self
 
 
-class Tracking(_Section):
+class Tracking(Section):
     report_to: list[Tracker]
 
 
-class Params(_Section):
+class Params(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     base_model: Place
     freeze_base: bool

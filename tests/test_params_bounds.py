@@ -12,22 +12,19 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ragcun.measure.ranking import mean_scores, score_queries
+from ragcun.param_data import Data, MsMarco, OwnPairs, Wikipedia
 from ragcun.param_forms import describe
 from ragcun.params import (
-    Data,
     Ddp,
     Embed,
     Evaluate,
     Finetune,
     Live,
-    MsMarco,
-    OwnPairs,
     Params,
     Pretrain,
     Strategy,
     Tracking,
     Training,
-    Wikipedia,
 )
 from tests.test_params import PROJECT, changed
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from ragcun.fetch.hub.client import HubRepo
-from ragcun.params import MsMarco as Settings
+from ragcun.param_data import MsMarco as Settings
 from ragcun.sources.clean import clean_text
 from ragcun.sources.draw import keyed_hash
 from ragcun.sources.hub_dataset import HubDataset

@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 from ragcun.core.errors import RagcunError
 from ragcun.core.files import atomic_folder
-from ragcun.params import Data
+from ragcun.param_data import Data
 from ragcun.sources.beir import BeirBenchmark, LocalBenchmark
 from ragcun.sources.beir_sets import REGISTRY
 from ragcun.sources.fanoutqa import FanOutQA

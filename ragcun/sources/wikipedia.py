@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from ragcun.core.errors import RagcunError
 from ragcun.fetch.hub.client import HubRepo
-from ragcun.params import Wikipedia as Settings
+from ragcun.param_data import Wikipedia as Settings
 from ragcun.sources.clean import clean_text
 from ragcun.sources.hub_dataset import HubDataset, configurations
 from ragcun.sources.records import Passage

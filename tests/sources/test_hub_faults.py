@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ragcun.core.errors import RagcunError
-from ragcun.params import Wikipedia as Settings
+from ragcun.param_data import Wikipedia as Settings
 from ragcun.sources.models import HubModel
 from ragcun.sources.records import read_passages, write_passages
 from ragcun.sources.source_report import SourceReport

@@ -80,7 +80,7 @@ for name in list(logging.root.manager.loggerDict):
     logging.getLogger(name).propagate = True
 from huggingface_hub.utils import logging as hub_logging
 hub_logging.set_verbosity_debug(); hub_logging.enable_propagation()
-from ragcun.params import Wikipedia as Settings
+from ragcun.param_data import Wikipedia as Settings
 from ragcun.sources.source_report import SourceReport
 from ragcun.sources.records import write_passages
 from ragcun.fetch.hub import client

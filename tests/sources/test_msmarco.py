@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from ragcun.core.errors import RagcunError
-from ragcun.params import MsMarco as Settings
+from ragcun.param_data import MsMarco as Settings
 from ragcun.sources.clean import MAX_CHARACTERS
 from ragcun.sources.msmarco import REPOSITORY, MsMarco
 from ragcun.sources.records import Pair, read_pairs, write_pairs
@@ -93,7 +93,7 @@ def test_the_same_seed_gives_the_same_pairs_in_another_process(start_hub: StartH
     report = SourceReport("test")
     write_pairs(read(max_train_samples=20), tmp_path / "here", report)
     code = (
-        "import sys; from pathlib import Path; from ragcun.params import MsMarco as S;"
+        "import sys; from pathlib import Path; from ragcun.param_data import MsMarco as S;"
         "from ragcun.sources.records import write_pairs;"
         "from ragcun.sources.source_report import SourceReport as R; from ragcun.sources.msmarco import MsMarco; r = R('there');"
         "s = S(revision='main', max_train_samples=20, split_ratio=0.3, max_negatives=9);"

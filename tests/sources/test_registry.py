@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from ragcun.core.errors import RagcunError
-from ragcun.params import Data, load_params
+from ragcun.param_data import Data
+from ragcun.params import load_params
 from ragcun.sources.beir import BeirBenchmark, LocalBenchmark
 from ragcun.sources.fanoutqa import FanOutQA
 from ragcun.sources.models import HubModel, LocalModel, PypiModel

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ragcun.core.errors import RagcunError
-from ragcun.params import OwnPairs as Settings
+from ragcun.param_data import OwnPairs as Settings
 from ragcun.sources.records import Pair, read_pairs, write_pairs
 from ragcun.sources.source_report import SourceReport
 from ragcun.sources.user_files.pairs import SUFFIXES, UserPairs

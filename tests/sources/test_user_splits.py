@@ -9,7 +9,7 @@ import pytest
 
 from ragcun.core.errors import RagcunError
 from ragcun.data.text import query_key
-from ragcun.params import OwnPairs as Settings
+from ragcun.param_data import OwnPairs as Settings
 from ragcun.sources.records import Pair
 from ragcun.sources.user_files.splits import Draw
 from tests.preparing import prepare

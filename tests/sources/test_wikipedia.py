@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from ragcun.core.errors import RagcunError
-from ragcun.params import Wikipedia as Settings
+from ragcun.param_data import Wikipedia as Settings
 from ragcun.sources import wikipedia
 from ragcun.sources.records import Passage, read_passages, write_passages
 from ragcun.sources.source_report import SourceReport

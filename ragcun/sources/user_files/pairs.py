@@ -26,9 +26,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ragcun import params
 from ragcun.core.errors import RagcunError
 from ragcun.data.text import normal_form
+from ragcun.param_data import OwnPairs as Settings
 from ragcun.sources.clean import clean_text
 from ragcun.sources.records import Pair, Split
 from ragcun.sources.source_report import SourceReport
@@ -56,7 +56,7 @@ class UserPairs:
     Without a column `split`, `settings` has the shares of dev and test queries, and `seed` draws them.
     """
 
-    def __init__(self, path: Path, settings: params.OwnPairs, seed: int) -> None:
+    def __init__(self, path: Path, settings: Settings, seed: int) -> None:
         self.path, self.settings, self.seed = path, settings, seed
 
     def pairs(self, report: SourceReport) -> Iterator[Pair]:

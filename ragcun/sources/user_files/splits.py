@@ -18,8 +18,8 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from ragcun import params
 from ragcun.data.text import normal_form, query_key
+from ragcun.param_data import OwnPairs as Settings
 from ragcun.sources.draw import keyed_hash
 from ragcun.sources.records import Split
 
@@ -51,7 +51,7 @@ class Division:
 class Draw:
     """Gathers the pairs, then draws: `settings` has the shares of dev and test, `seed` keys the hashes."""
 
-    def __init__(self, settings: params.OwnPairs, seed: int) -> None:
+    def __init__(self, settings: Settings, seed: int) -> None:
         self.settings, self._key = settings, seed.to_bytes(8, "big")
         self._queries, self._answers = array("Q"), array("Q")
 
