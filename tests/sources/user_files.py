@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ragcun.params import UserPairs as Settings
+from ragcun.param_data import OwnPairs as Settings
 from ragcun.sources.records import Pair, Passage
 from ragcun.sources.source_report import SourceReport
 from ragcun.sources.user_files.pairs import UserPairs
