@@ -45,13 +45,17 @@ def load_base(path: str, **kwargs: Any) -> SentenceTransformer:
     check_base(model, path)
     if not Path(path, LAYOUT_FILE).is_file():
         return model
-    return SentenceTransformer(
-        modules=list(model)[: saved_base_length(Path(path), len(model))],
-        prompts={name: prompt for name, prompt in model.prompts.items() if prompt is not None},
-        default_prompt_name=model.default_prompt_name,
-        similarity_fn_name=model.similarity_fn_name,
-        device=str(model.device),
-    )
+    return SentenceTransformer(modules=list(model)[: saved_base_length(Path(path), len(model))], **settings_of(model))
+
+
+def settings_of(model: SentenceTransformer) -> dict[str, Any]:
+    """The keyword arguments by which another SentenceTransformer gets the prompts, similarity and device of `model`."""
+    return {
+        "prompts": {name: prompt for name, prompt in model.prompts.items() if prompt is not None},
+        "default_prompt_name": model.default_prompt_name,
+        "similarity_fn_name": model.similarity_fn_name,
+        "device": str(model.device),
+    }
 
 
 def in_fp32(kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -114,8 +118,7 @@ def prompt_of(model: SentenceTransformer, role: Role) -> str | None:
 def embed_probe(model: SentenceTransformer, role: Role) -> Tensor:
     """A short text's embedding, (1, D), by one forward pass in the current mode of `model`."""
     features = batch_to_device(preprocess(model, ["a text"], role), model.device)
-    embedding: Tensor = model(features)["sentence_embedding"]
-    return embedding
+    return model(features)["sentence_embedding"]
 
 
 def cut_texts_at(model: SentenceTransformer, max_length: int | None) -> None:

@@ -17,6 +17,7 @@ from sentence_transformers.base.modules.module import Module
 from tokenizers import Tokenizer
 from torch import nn
 
+from ragcun.core.errors import RagcunError
 from ragcun.encode.base import cut_texts_at
 from ragcun.params import Dtype, Embed, Role
 
@@ -59,8 +60,19 @@ class TextEncoder:
         return hashlib.sha256(b"\0".join([self._salt, role.encode(), text.encode("utf-8", "surrogatepass")])).digest()
 
     def encode(self, texts: Sequence[str], role: Role) -> np.ndarray:
-        """Encode N texts of one role to (N, d) float32."""
-        return encode(self.model, texts, role, dtype=self.dtype, batch_size=self.batch_size)
+        """Encode N texts of one role to (N, d) float32.
+
+        Raises:
+            RagcunError: the model gives a vector that is not finite.
+        """
+        vectors = encode(self.model, texts, role, dtype=self.dtype, batch_size=self.batch_size)
+        finite = np.isfinite(vectors).all(axis=1)
+        if not finite.all():
+            raise RagcunError(
+                f"the base model gives a vector that is not finite for the text {texts[finite.argmin()][:80]!r}: "
+                "try embed.dtype float32, or another base model"
+            )
+        return vectors
 
 
 @torch.inference_mode()

@@ -19,7 +19,6 @@ import numpy as np
 from tqdm import tqdm
 
 from ragcun import distributed
-from ragcun.core.errors import RagcunError
 from ragcun.core.files import cache_folder, publish_folder, write_json
 from ragcun.encode.vector_cache import RowCache
 from ragcun.params import Role
@@ -69,11 +68,7 @@ class Embeddings:
 
 
 def embed(texts: Texts, encoder: "TextEncoder", rows: np.ndarray, cache: RowCache, *, label: str) -> None:
-    """Fill this rank's part of `rows` (N, d): every world_size-th text in the order of length, so ranks end together.
-
-    Raises:
-        RagcunError: the model gives a vector that is not finite.
-    """
+    """Fill this rank's part of `rows` (N, d): every world_size-th text in the order of length, so ranks end together."""
     order = sorted(range(len(texts.texts)), key=lambda row: -len(texts.texts[row]))
     mine = order[distributed.rank() :: distributed.world_size()]
     chunk = encoder.batch_size * _BATCHES_A_CHUNK
@@ -92,22 +87,11 @@ def _embed_part(
     vectors = {key: vector for key, vector in cache.get(keys).items() if vector.shape == (encoder.dim,)}
     missing = {key: texts[row] for key, row in zip(keys, part, strict=True) if key not in vectors}
     if missing:
-        fresh = dict(zip(missing, _finite(encoder, list(missing.values()), role), strict=True))
+        fresh = dict(zip(missing, encoder.encode(list(missing.values()), role), strict=True))
         cache.put(fresh)
         vectors.update(fresh)
     for key, row in zip(keys, part, strict=True):
         rows[row] = vectors[key]
-
-
-def _finite(encoder: "TextEncoder", texts: list[str], role: Role) -> np.ndarray:
-    encoded = encoder.encode(texts, role)
-    for text, vector in zip(texts, encoded, strict=True):
-        if not np.isfinite(vector).all():
-            raise RagcunError(
-                f"the base model gives a vector that is not finite for the text {text[:80]!r}: "
-                "try embed.dtype float32, or another base model"
-            )
-    return encoded
 
 
 def write_embeddings(

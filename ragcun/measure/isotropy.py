@@ -6,7 +6,6 @@ map larger than memory. Hubness needs neighbours, and is measured on a sample. A
 share, and all get the same answer.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -138,7 +137,9 @@ def _moments(vectors: np.ndarray, chunk: int) -> _Moments:
     width = vectors.shape[1]
     count, mean, scatter = 0, np.zeros(width), np.zeros((width, width))
     directions, units, squares = np.zeros(width), 0.0, 0.0
-    for rows in _chunks(vectors, chunk):
+    for start in range(0, len(vectors), chunk):
+        rows = np.array(vectors[start : start + chunk], dtype=np.float64)
+        _check_finite(rows)
         square_norms = np.einsum("ij,ij->i", rows, rows)
         norms = np.sqrt(square_norms)
         squares += float(square_norms.sum())
@@ -151,14 +152,6 @@ def _moments(vectors: np.ndarray, chunk: int) -> _Moments:
         mean += step * (len(rows) / total)
         count = total
     return _Moments(count, mean, scatter, directions, units, squares)
-
-
-def _chunks(vectors: np.ndarray, chunk: int) -> Iterator[np.ndarray]:
-    """Copies of the rows in float64, `chunk` at a time."""
-    for start in range(0, len(vectors), chunk):
-        rows = np.array(vectors[start : start + chunk], dtype=np.float64)
-        _check_finite(rows)
-        yield rows
 
 
 def _isoscore(variances: np.ndarray) -> float:

@@ -3,6 +3,7 @@
 A saved model is a plain SentenceTransformer folder in fp32, which loads without this package and without remote code.
 """
 
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ragcun.core.errors import RagcunError
-from ragcun.encode.base import in_fp32, load_base
+from ragcun.encode.base import in_fp32, load_base, settings_of
 from ragcun.encode.encoder import describe
 from ragcun.encode.layout import saved_base_length, write_layout
 from ragcun.model.projection import Head, build_projection
@@ -67,13 +68,9 @@ class IsotropicGaussianEncoder(SentenceTransformer):
             base_dim = base.get_embedding_dimension()
             assert base_dim is not None
             projection = build_projection(base_dim, output_dim or base_dim, dropout)
-            super().__init__(
-                modules=[*base, *projection],
-                prompts={name: prompt for name, prompt in base.prompts.items() if prompt is not None},
-                default_prompt_name=base.default_prompt_name,
-                similarity_fn_name=similarity or base.similarity_fn_name,
-                device=str(base.device),
-            )
+            settings = settings_of(base)
+            settings["similarity_fn_name"] = similarity or settings["similarity_fn_name"]
+            super().__init__(modules=[*base, *projection], **settings)
             self.base_length = len(base)
         # Whether training drops a forward pass's activations, which the backward pass then computes again.
         self.recompute = False
@@ -158,9 +155,5 @@ def transformer_layers(model: SentenceTransformer) -> tuple[list[nn.Module], lis
             "freeze_layers and layer_decay need a base that is a transformer with layers: set them to 0 and 1"
         )
     path, layers = stacks[0]
-    below = []
-    for name, module in transformer.named_children():
-        if path == name or path.startswith(f"{name}."):
-            break
-        below.append(module)
-    return below, list(layers)
+    below = takewhile(lambda child: not f"{path}.".startswith(f"{child[0]}."), transformer.named_children())
+    return [module for _, module in below], list(layers)
