@@ -30,7 +30,7 @@ from ragcun.prepare.finetuning import prepare
 from ragcun.prepare.pretraining import pretraining_pairs
 from ragcun.search import exact
 from ragcun.search.bm25 import BM25Index
-from ragcun.sources.records import Pair, Passage, write_passages
+from ragcun.sources.records import Pair, Passage, write_passage_records
 from ragcun.sources.registry import passage_source
 from ragcun.sources.source_report import SourceReport
 
@@ -124,7 +124,9 @@ def preparing_rates(words: Sequence[str], pairs: int = 2000) -> dict[str, float]
     ]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        raw = rate(len(passages), lambda: write_passages(iter(passages), folder / "raw", SourceReport("made up")))
+        raw = rate(
+            len(passages), lambda: write_passage_records(iter(passages), folder / "raw", SourceReport("made up"))
+        )
         seconds = seconds_of(lambda: write_pairs(folder / "pairs", prepare(passages, given, mined_negatives=0)))
         made = seconds_of(
             lambda: write_pairs(

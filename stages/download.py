@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ragcun.core.files import atomic_folder, write_none
 from ragcun.params import load_params
-from ragcun.sources.records import write_pairs, write_passages
+from ragcun.sources.records import write_pair_records, write_passage_records
 from ragcun.sources.registry import fetch_benchmark, model_source, pair_source, passage_source
 from ragcun.sources.source_report import SourceReport
 from stages.launch import run_stage
@@ -27,11 +27,11 @@ def main() -> None:
             model_source(params.base_model).fetch(target=folder)
     elif what == "passages":
         report = SourceReport(f"data.passages: {params.data.passages}")
-        write_passages(passage_source(params.data).passages(report), Path("data/raw/passages"), report)
+        write_passage_records(passage_source(params.data).passages(report), Path("data/raw/passages"), report)
         logger.info("%d passages of %d rows", report.kept, report.read)
     elif what == "pairs":
         report = SourceReport(f"data.pairs: {params.data.pairs}")
-        write_pairs(pair_source(params.data).pairs(report), Path("data/raw/pairs"), report)
+        write_pair_records(pair_source(params.data).pairs(report), Path("data/raw/pairs"), report)
         logger.info("%d pairs of %d rows", report.kept, report.read)
     elif params.data.validation is None:
         with atomic_folder(Path("data/validation")) as folder:

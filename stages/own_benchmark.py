@@ -1,4 +1,4 @@
-"""Links to the folder of the user's that is the benchmark NAME → data/own/benchmarks/NAME, as stages.own_files does.
+"""Links to the user's folder of the benchmark NAME → data/own/benchmarks/NAME, as stages.own_files does.
 
 Usage: python -m stages.own_benchmark NAME
 """

@@ -1,4 +1,4 @@
-"""Links to the user's own files that params name → data/own/WHAT, so that DVC notices a change of their content.
+"""Links to the user files that params name → data/own/WHAT, so that DVC notices a change of their content.
 
 Usage: python -m stages.own_files {base_model|passages|pairs|validation}
 """

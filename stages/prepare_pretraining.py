@@ -7,7 +7,7 @@ from pathlib import Path
 from ragcun.data.pairs import train_passage_digests, write_pairs
 from ragcun.params import load_params
 from ragcun.prepare.pretraining import pretraining_pairs
-from ragcun.sources.records import read_passages
+from ragcun.sources.records import read_passage_records
 from stages.launch import run_stage
 
 logger = logging.getLogger(__name__)
@@ -17,7 +17,7 @@ def main() -> None:
     params = load_params()
     made = pretraining_pairs(
         train_passage_digests(Path("data/pairs/finetune")),
-        read_passages(Path("data/raw/passages")),
+        read_passage_records(Path("data/raw/passages")),
         params.pretrain.pairs,
         params.pretrain.num_pairs,
         params.seed,

@@ -18,10 +18,10 @@ PAIRS = [Pair("train", "q", "p", ("n", "m")), Pair("dev", "r", "s"), Pair("test"
 
 
 def test_records_come_back_equal_and_in_order(tmp_path: Path) -> None:
-    records.write_passages(PASSAGES, tmp_path / "passages", SourceReport("test"))
-    records.write_pairs(PAIRS, tmp_path / "pairs", SourceReport("test"))
-    assert list(records.read_passages(tmp_path / "passages")) == PASSAGES
-    assert list(records.read_pairs(tmp_path / "pairs")) == PAIRS
+    records.write_passage_records(PASSAGES, tmp_path / "passages", SourceReport("test"))
+    records.write_pair_records(PAIRS, tmp_path / "pairs", SourceReport("test"))
+    assert list(records.read_passage_records(tmp_path / "passages")) == PASSAGES
+    assert list(records.read_pair_records(tmp_path / "pairs")) == PAIRS
 
 
 def test_a_stream_is_never_held_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,16 +41,16 @@ def test_a_stream_is_never_held_whole(tmp_path: Path, monkeypatch: pytest.Monkey
         write_table(self, table)
 
     monkeypatch.setattr(pq.ParquetWriter, "write_table", watch)
-    records.write_passages(stream(), tmp_path / "passages", SourceReport("test"))
+    records.write_passage_records(stream(), tmp_path / "passages", SourceReport("test"))
     assert written == [2, 4, 6, 7]
     assert pq.ParquetFile(tmp_path / "passages" / "passages.parquet").num_row_groups == 4
-    assert [passage.id for passage in records.read_passages(tmp_path / "passages")] == list("0123456")
+    assert [passage.id for passage in records.read_passage_records(tmp_path / "passages")] == list("0123456")
 
 
 @pytest.mark.parametrize("bad", [Passage("x", " ", "\n"), Passage("x", "", "")])
 def test_a_passage_without_text_is_named_and_nothing_is_written(tmp_path: Path, bad: Passage) -> None:
     with pytest.raises(RagcunError, match="passage 'x' has neither title nor text; correct"):
-        records.write_passages([*PASSAGES, bad], tmp_path / "passages", SourceReport("test"))
+        records.write_passage_records([*PASSAGES, bad], tmp_path / "passages", SourceReport("test"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -65,7 +65,7 @@ def test_a_passage_without_text_is_named_and_nothing_is_written(tmp_path: Path, 
 )
 def test_a_bad_pair_is_named_and_nothing_is_written(tmp_path: Path, bad: Pair, message: str) -> None:
     with pytest.raises(RagcunError, match=message):
-        records.write_pairs([*PAIRS, bad], tmp_path / "pairs", SourceReport("test"))
+        records.write_pair_records([*PAIRS, bad], tmp_path / "pairs", SourceReport("test"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -76,13 +76,13 @@ def test_a_source_with_nothing_in_it_is_an_error_and_nothing_is_written(tmp_path
     with pytest.raises(
         RagcunError, match=r"mine gives no passages: 3 rows were read and dropped: 3 without text; choose"
     ):
-        records.write_passages([], tmp_path / "passages", report)
+        records.write_passage_records([], tmp_path / "passages", report)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_raw_data_say_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(RagcunError, match="run `dvc repro download@pairs`"):
-        list(records.read_pairs(tmp_path))
+        list(records.read_pair_records(tmp_path))
 
 
 def test_reading_holds_a_part_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,10 +90,10 @@ def test_reading_holds_a_part_of_the_file(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(records, "_BATCH", 50)
     # Texts that do not compress, 20 MB of them.
     texts = (random.Random(number).randbytes(10_000).hex() for number in range(1000))
-    records.write_pairs((Pair("train", "q", text) for text in texts), tmp_path, SourceReport("test"))
+    records.write_pair_records((Pair("train", "q", text) for text in texts), tmp_path, SourceReport("test"))
     size = (tmp_path / "pairs.parquet").stat().st_size
     before, held = pa.total_allocated_bytes(), 0
-    for _ in records.read_pairs(tmp_path):
+    for _ in records.read_pair_records(tmp_path):
         held = max(held, pa.total_allocated_bytes() - before)
     assert size > 10**7
     assert 0 < held < size / 3

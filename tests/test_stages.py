@@ -90,7 +90,9 @@ def test_records_that_find_the_disk_full_leave_nothing_and_keep_what_was_there(
     old = tmp_path / "pairs" / "pairs.parquet"
     old.parent.mkdir()
     old.write_text("of an earlier run")
-    body = f"records.write_pairs([records.Pair('train', 'q', 'p')], Path({str(old.parent)!r}), SourceReport('x'))"
+    body = (
+        f"records.write_pair_records([records.Pair('train', 'q', 'p')], Path({str(old.parent)!r}), SourceReport('x'))"
+    )
     assert_full_disk(run_stage(body, before=ON_A_FULL_DISK))
     assert list(tmp_path.rglob("*")) == [old.parent, old]
     assert old.read_text() == "of an earlier run"

@@ -1,8 +1,7 @@
-"""What a source of data hands over, and how it lies in `data/raw` until the pairs are prepared.
+"""The records of a source, `Passage` and `Pair`, and their parquet files in `data/raw`.
 
-Two records, `Passage` and `Pair`, each with a parquet file written in row groups: a source of millions streams
-through without ever being held whole. Every text is checked on its way in, so what is read back can be trusted. Beside
-the records lies `report.json`: what the source read, kept and dropped, and why.
+Files are written in row groups and read in batches, so millions of records stream without being held. Every text is
+checked when it is written, so what is read back can be trusted. `report.json` says what the source read and dropped.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -52,23 +51,23 @@ class Pair:
     negatives: tuple[str, ...] = ()
 
 
-def write_passages(passages: Iterable[Passage], folder: Path, report: SourceReport) -> None:
+def write_passage_records(passages: Iterable[Passage], folder: Path, report: SourceReport) -> None:
     """Write `folder`/passages.parquet and the report. Raises RagcunError for an empty text or no passage."""
     _write(map(_passage_row, passages), _PASSAGES, folder, "passages", report)
 
 
-def read_passages(folder: Path) -> Iterable[Passage]:
-    """The passages that `write_passages` wrote, in order, each time they are gone through."""
+def read_passage_records(folder: Path) -> Iterable[Passage]:
+    """The passages that `write_passage_records` wrote, in order; can be iterated several times."""
     return _Records(folder, "passages", lambda row: Passage(**row))
 
 
-def write_pairs(pairs: Iterable[Pair], folder: Path, report: SourceReport) -> None:
+def write_pair_records(pairs: Iterable[Pair], folder: Path, report: SourceReport) -> None:
     """Write `folder`/pairs.parquet and the report. Raises RagcunError for an empty text, an unknown split or no pair."""
     _write(map(_pair_row, pairs), _PAIRS, folder, "pairs", report)
 
 
-def read_pairs(folder: Path) -> Iterable[Pair]:
-    """The pairs that `write_pairs` wrote, in order, each time they are gone through."""
+def read_pair_records(folder: Path) -> Iterable[Pair]:
+    """The pairs that `write_pair_records` wrote, in order; can be iterated several times."""
     return _Records(folder, "pairs", lambda row: Pair(**{**row, "negatives": tuple(row["negatives"])}))
 
 

@@ -11,7 +11,7 @@ import pytest
 from ragcun.core.errors import RagcunError
 from ragcun.param_data import Wikipedia as Settings
 from ragcun.sources.models import HubModel
-from ragcun.sources.records import read_passages, write_passages
+from ragcun.sources.records import read_passage_records, write_passage_records
 from ragcun.sources.source_report import SourceReport
 from ragcun.sources.wikipedia import REPOSITORY, Wikipedia
 from tests.servers.http import Fault, Request, random_faults
@@ -53,11 +53,11 @@ def fetch_model(folder: Path) -> None:
 def fetch_passages(folder: Path) -> None:
     report = SourceReport("wikipedia")
     try:
-        write_passages(Wikipedia(SETTINGS, 1).passages(report), folder, report)
+        write_passage_records(Wikipedia(SETTINGS, 1).passages(report), folder, report)
     except RagcunError:
         assert not folder.exists(), "an error left something that looks complete"
         raise
-    assert {passage.id: passage.text for passage in read_passages(folder)} == EXPECTED
+    assert {passage.id: passage.text for passage in read_passage_records(folder)} == EXPECTED
 
 
 @pytest.mark.slow

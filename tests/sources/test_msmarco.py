@@ -14,7 +14,7 @@ from ragcun.core.errors import RagcunError
 from ragcun.param_data import MsMarco as Settings
 from ragcun.sources.clean import MAX_CHARACTERS
 from ragcun.sources.msmarco import REPOSITORY, MsMarco
-from ragcun.sources.records import Pair, read_pairs, write_pairs
+from ragcun.sources.records import Pair, read_pair_records, write_pair_records
 from ragcun.sources.source_report import SourceReport
 from tests.servers.hub import MS_MARCO, Repo, hub_environment, ms_marco_files, ms_marco_row
 from tests.sources.conftest import StartHub
@@ -91,20 +91,20 @@ def test_a_subset_has_the_exact_number_and_does_not_depend_on_the_files(start_hu
 def test_the_same_seed_gives_the_same_pairs_in_another_process(start_hub: StartHub, tmp_path: Path) -> None:
     hub = start_hub([repo([ms_marco_row(i) for i in range(50)])])
     report = SourceReport("test")
-    write_pairs(read(max_train_samples=20), tmp_path / "here", report)
+    write_pair_records(read(max_train_samples=20), tmp_path / "here", report)
     code = (
         "import sys; from pathlib import Path; from ragcun.param_data import MsMarco as S;"
-        "from ragcun.sources.records import write_pairs;"
+        "from ragcun.sources.records import write_pair_records;"
         "from ragcun.sources.source_report import SourceReport as R; from ragcun.sources.msmarco import MsMarco; r = R('there');"
         "s = S(revision='main', max_train_samples=20, split_ratio=0.3, max_negatives=9);"
-        "write_pairs(MsMarco(s, 1).pairs(r), Path(sys.argv[1]), r)"
+        "write_pair_records(MsMarco(s, 1).pairs(r), Path(sys.argv[1]), r)"
     )
     # HF_ENDPOINT and HF_HOME are all that leads it to the test's hub.
     environment = os.environ | hub_environment(hub, tmp_path) | {"PYTHONHASHSEED": "7"}
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "there")], env=environment, check=True)
     here, there = ((tmp_path / name / "pairs.parquet").read_bytes() for name in ("here", "there"))
     assert here == there
-    assert len(list(read_pairs(tmp_path / "there"))) == 120
+    assert len(list(read_pair_records(tmp_path / "there"))) == 120
 
 
 @pytest.mark.parametrize(
@@ -143,8 +143,8 @@ def test_odd_texts_are_kept_and_noted(start_hub: StartHub, tmp_path: Path) -> No
     odd = ["a\x00b", "x" * 10_000_000, "<p>tag</p>", "שלום עולם", "東京は日本の首都である。", "مرحبا", "caf\u00e9"]
     start_hub([repo([ms_marco_row(1, passages=texts(*odd))])])
     report = SourceReport("test")
-    write_pairs(MsMarco(SETTINGS, 1).pairs(report), tmp_path / "pairs", report)
-    (pair,) = of("train", list(read_pairs(tmp_path / "pairs")))
+    write_pair_records(MsMarco(SETTINGS, 1).pairs(report), tmp_path / "pairs", report)
+    (pair,) = of("train", list(read_pair_records(tmp_path / "pairs")))
     assert (pair.positive, *pair.negatives) == ("a b", "x" * MAX_CHARACTERS, *odd[2:])
     assert report.altered == {"control characters became spaces": 1, f"cut at {MAX_CHARACTERS} characters": 1}
     assert report.noted == {"holds HTML tags": 1}
@@ -163,12 +163,12 @@ def test_nothing_left_is_an_error_with_the_reasons(start_hub: StartHub, tmp_path
     with pytest.raises(
         RagcunError, match="msmarco gives no pairs: 10 rows were read and dropped: 10 queries without a sel"
     ):
-        write_pairs(MsMarco(SETTINGS, 1).pairs(report), tmp_path / "pairs", report)
+        write_pair_records(MsMarco(SETTINGS, 1).pairs(report), tmp_path / "pairs", report)
     assert not (tmp_path / "pairs").exists()
     hub.repos["dataset", REPOSITORY] = repo([], [], shards=1)
     report = SourceReport("data.pairs: msmarco")
     with pytest.raises(RagcunError, match="msmarco gives no pairs: 0 rows were read;"):
-        write_pairs(MsMarco(SETTINGS, 1).pairs(report), tmp_path / "pairs", report)
+        write_pair_records(MsMarco(SETTINGS, 1).pairs(report), tmp_path / "pairs", report)
 
 
 def test_a_renamed_column_is_an_error_and_nothing_is_written(start_hub: StartHub, tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_renamed_column_is_an_error_and_nothing_is_written(start_hub: StartHub
     with pytest.raises(
         RagcunError, match=r"data\.pairs msmarco: .* v2\.1/train-0.* lacks the column 'query'\. It has ans"
     ):
-        write_pairs(MsMarco(SETTINGS, 1).pairs(report), tmp_path / "pairs", report)
+        write_pair_records(MsMarco(SETTINGS, 1).pairs(report), tmp_path / "pairs", report)
     assert not (tmp_path / "pairs").exists()
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from ragcun.core.errors import RagcunError
 from ragcun.param_data import OwnPairs as Settings
-from ragcun.sources.records import Pair, read_pairs, write_pairs
+from ragcun.sources.records import Pair, read_pair_records, write_pair_records
 from ragcun.sources.source_report import SourceReport
 from ragcun.sources.user_files.pairs import SUFFIXES, UserPairs
 from tests.sources.user_files import SETTINGS, pairs, write
@@ -106,7 +106,7 @@ def test_a_column_given_twice_is_an_error(tmp_path: Path, suffix: str) -> None:
         path.write_text("query,positive,query,,\na,b,c,,\n")
     else:
         pq.write_table(pa.Table.from_arrays([pa.array(["a"])] * 3, names=["query", "positive", "query"]), path)
-    with pytest.raises(RagcunError, match="has 2 columns 'query'; give each a name of its own"):
+    with pytest.raises(RagcunError, match="has 2 columns 'query'; give each another name"):
         pairs(path)
 
 
@@ -268,7 +268,7 @@ def test_where_every_row_is_of_no_use_the_writer_says_why_and_writes_nothing(tmp
         RagcunError,
         match=r"a\.jsonl gives no pairs: 4 rows were read and dropped: 3 no query, 1 a positive equal to its",
     ):
-        write_pairs(UserPairs(path, SETTINGS, 1).pairs(report), tmp_path / "raw", report)
+        write_pair_records(UserPairs(path, SETTINGS, 1).pairs(report), tmp_path / "raw", report)
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -277,8 +277,8 @@ def test_what_is_written_comes_back_with_duplicates_and_odd_texts_counted(tmp_pa
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in [*rows(40), *rows(2), *odd]))
     report = SourceReport("data.pairs: a.jsonl")
-    write_pairs(UserPairs(path, SETTINGS, 1).pairs(report), tmp_path / "raw", report)
-    assert list(read_pairs(tmp_path / "raw")) == pairs(path)[0]
+    write_pair_records(UserPairs(path, SETTINGS, 1).pairs(report), tmp_path / "raw", report)
+    assert list(read_pair_records(tmp_path / "raw")) == pairs(path)[0]
     written = json.loads((tmp_path / "raw" / "report.json").read_text())
     assert (written["read"], written["kept"], written["duplicates"]) == (44, 44, 2)
     assert written["altered"] == {"control characters became spaces": 1, "lone surrogates were replaced": 1}

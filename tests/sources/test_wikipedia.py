@@ -9,7 +9,7 @@ import pytest
 from ragcun.core.errors import RagcunError
 from ragcun.param_data import Wikipedia as Settings
 from ragcun.sources import wikipedia
-from ragcun.sources.records import Passage, read_passages, write_passages
+from ragcun.sources.records import Passage, read_passage_records, write_passage_records
 from ragcun.sources.source_report import SourceReport
 from ragcun.sources.wikipedia import REPOSITORY, Wikipedia
 from tests.servers.hub import WIKIPEDIA, Repo, article, wikipedia_files
@@ -47,12 +47,12 @@ def test_a_seed_takes_the_same_articles_again_and_not_the_first_ones(start_hub: 
     files = []
     for name, seed in (("one", 1), ("two", 1), ("three", 2)):
         report = SourceReport("test")
-        write_passages(
+        write_passage_records(
             Wikipedia(SETTINGS.model_copy(update={"num_passages": 60}), seed).passages(report), tmp_path / name, report
         )
         files.append((tmp_path / name / "passages.parquet").read_bytes())
     assert files[0] == files[1] != files[2]
-    taken = [int(passage.id.split("-")[0]) for passage in read_passages(tmp_path / "one")]
+    taken = [int(passage.id.split("-")[0]) for passage in read_passage_records(tmp_path / "one")]
     assert len(taken) == 60
     assert max(taken) > 150
     assert taken != sorted(taken)
@@ -115,9 +115,9 @@ def test_odd_articles_give_clean_passages_and_long_ones_are_not_cut_off(start_hu
     start_hub([repo(rows, shards=1)])
     report = SourceReport("test")
     settings = SETTINGS.model_copy(update={"num_passages": 10**6, "max_length": 1000})
-    write_passages(Wikipedia(settings, 1).passages(report), tmp_path / "passages", report)
+    write_passage_records(Wikipedia(settings, 1).passages(report), tmp_path / "passages", report)
     found: dict[str, list[str]] = {}
-    for passage in read_passages(tmp_path / "passages"):
+    for passage in read_passage_records(tmp_path / "passages"):
         found.setdefault(passage.id.split("-")[0], []).append(passage.text)
     assert sum(map(len, found["1"])) > 9_900_000
     assert all(text.endswith("article.") for text in found["1"])
@@ -132,7 +132,7 @@ def test_an_empty_split_is_an_error_with_its_reason(start_hub: StartHub, tmp_pat
     start_hub([repo([], shards=1)])
     report = SourceReport("data.passages: wikipedia")
     with pytest.raises(RagcunError, match="wikipedia gives no passages: 0 rows were read;"):
-        write_passages(Wikipedia(SETTINGS, 1).passages(report), tmp_path / "passages", report)
+        write_passage_records(Wikipedia(SETTINGS, 1).passages(report), tmp_path / "passages", report)
     assert not (tmp_path / "passages").exists()
 
 
