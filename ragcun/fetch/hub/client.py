@@ -1,10 +1,10 @@
 """A repository on the Hugging Face hub at one commit: its files, fetched and verified.
 
 One call names the commit, the licence and every file with its size and hash; then each file comes through
-`hf_hub_download`, which keeps it in HF_HOME, continues a body that broke off and publishes by a rename. What the library
-does not do is done here: try again where the hub is busy or the connection goes, and hold the file to its size and hash
-(SHA-256, or git's own where it is no LFS file). HF_ENDPOINT names another hub, perhaps with user and password: they are
-sent to it alone, in the place of a token, and are in no address that the library could show.
+`hf_hub_download`, which keeps it in HF_HOME, resumes it and publishes it by a rename. This module adds what the library
+does not do: retries where the hub is busy or the connection breaks, and a check of each file's size and hash (SHA-256, or
+git's where it is no LFS file). HF_ENDPOINT may name another hub, with user and password: these are sent to it alone, in
+the place of a token, and are in no address that the library could show.
 """
 
 import hashlib
@@ -18,15 +18,15 @@ from typing import Any, Literal, TypeVar
 
 import httpx2
 from huggingface_hub import HfApi, constants, hf_hub_download, set_client_factory
-from huggingface_hub.errors import HFValidationError, HTTPError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 from huggingface_hub.utils._http import default_client_factory
 
 from ragcun.core.errors import RagcunError
 from ragcun.core.files import sha256_file
 from ragcun.fetch.http import Address
-from ragcun.fetch.hub.errors import HUB_ERRORS, UnlikeTheHubError, cause_of, explain, is_passing, seconds_asked
+from ragcun.fetch.hub.errors import HUB_ERRORS, UnlikeTheHubError, cause_of, explain, is_passing
 from ragcun.fetch.hub.token import hub_token
-from ragcun.fetch.retry import PassingError, Patience, retried
+from ragcun.fetch.retry import PassingError, Patience, retried, seconds_asked
 
 logger = logging.getLogger(__name__)
 
@@ -49,15 +49,13 @@ class HubFile:
 
 
 class HubRepo:
-    """A repository at the commit that `revision` names now; asking the hub for it is part of making one.
+    """A repository at the commit that `revision` names now; making one asks the hub.
 
     Args:
         revision: a branch, tag or commit; None is the main branch.
-        setting: what names it in params.yaml, for messages.
-        instead: what the user can do without it, for messages.
+        setting: what names it in params.yaml, for messages. instead: what the user can do without it, for messages.
 
-    Raises:
-        RagcunError: no such name or revision, no access, no network.
+    Raises RagcunError where there is no such name or revision, no access or no network.
     """
 
     def __init__(
@@ -77,10 +75,9 @@ class HubRepo:
         return f"{self.endpoint}/{'datasets/' if self.kind == 'dataset' else ''}{self.name}"
 
     def fetch(self, file: HubFile) -> Path:
-        """The file in the user's cache, downloaded where it is not there yet, whole and as the hub lists it.
+        """The file in the user's cache, downloaded if it is not there yet, and equal to what the hub lists.
 
-        Raises:
-            RagcunError: it cannot be had, or what comes differs from the list twice.
+        Raises RagcunError where it cannot be had, or what comes differs from the list twice.
         """
         for again in (False, True):
             path = Path(self._ask(file.path, lambda: self._download(file)))
@@ -89,7 +86,7 @@ class HubRepo:
                 return path
             _remove(path)
             if not again:
-                logger.warning("%s of %s is damaged (%s); fetching it anew", file.path, self.name, wrong)
+                logger.warning("%s of %s is damaged (%s); fetching it again", file.path, self.name, wrong)
         raise RagcunError(
             f"{self.setting}: {file.path} of the {self.kind} {self.name} came damaged twice ({wrong}) and was removed; "
             "run again later, or set HF_ENDPOINT to another mirror"
@@ -104,7 +101,7 @@ class HubRepo:
         except (HTTPError, HFValidationError):
             raise
         except (ValueError, KeyError, TypeError) as error:
-            # What answers is half of the list, or a page of something between.
+            # Half of the list arrived, or the page of a proxy.
             raise UnlikeTheHubError(f"the list of files cannot be read: {error}") from error
         if not info.sha or info.siblings is None:
             raise UnlikeTheHubError("the answer names no commit or no files")
@@ -112,12 +109,7 @@ class HubRepo:
 
     def _download(self, file: HubFile) -> str:
         return hf_hub_download(
-            self.name,
-            file.path,
-            repo_type=self.kind,
-            revision=self.commit,
-            endpoint=self.endpoint,
-            token=hub_token(),
+            self.name, file.path, repo_type=self.kind, revision=self.commit, endpoint=self.endpoint, token=hub_token()
         )
 
     def _ask(self, what: str, call: Callable[[], _Result]) -> _Result:
@@ -130,7 +122,8 @@ class HubRepo:
                 error = cause_of(raised)
                 why = explain(error, kind=self.kind, page=self.page, instead=self.instead)
                 if is_passing(error):
-                    raise PassingError(why, seconds_asked(error)) from error
+                    wait = seconds_asked(error.response.headers) if isinstance(error, HfHubHTTPError) else None
+                    raise PassingError(why, wait) from error
                 raise self._error(what, why) from error
 
         try:
@@ -158,7 +151,7 @@ class _AtTheMirror(httpx2.BasicAuth):
 
 
 def _endpoint() -> str:
-    """The hub's address, without the credentials that HF_ENDPOINT may hold: the library's client gets these."""
+    """The hub's address, without the credentials that HF_ENDPOINT may hold; the library's client gets those."""
     given = os.environ.get("HF_ENDPOINT", "").strip().rstrip("/") or _HUB
     if not _ENDPOINT.fullmatch(given):
         raise RagcunError(
@@ -175,7 +168,7 @@ def _endpoint() -> str:
             return made
 
         set_client_factory(client)
-        # The library read HF_ENDPOINT itself when it was imported, and asks a thing or two there.
+        # The library read HF_ENDPOINT when it was imported, and asks a thing or two there.
         constants.ENDPOINT = address.bare
         constants.HUGGINGFACE_CO_URL_TEMPLATE = address.bare + "/{repo_id}/resolve/{revision}/{filename}"
     return address.bare
@@ -194,7 +187,7 @@ def _licence(info: Any) -> str | None:
 
 
 def _difference(path: Path, file: HubFile) -> str | None:
-    """How the file at `path` differs from what the hub lists; None where it does not."""
+    """How the file at `path` differs from the hub's list; None where it does not."""
     size = path.stat().st_size
     if file.size is not None and size != file.size:
         return f"{size} bytes instead of {file.size}"
@@ -214,7 +207,7 @@ def _git_sha1(path: Path, size: int) -> str:
 
 
 def _remove(path: Path) -> None:
-    """Remove a file of the cache and what its link leads to, or the library would link to that again."""
+    """Remove a file of the cache and what its link leads to, or the library would use that again."""
     content = path.resolve()
     path.unlink(missing_ok=True)
     content.unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from ragcun.core.errors import without_secrets
 from ragcun.fetch.hub.token import hub_token, without_token
 from ragcun.fetch.retry import BUSY
 
-# All that a call to the hub may raise for a reason outside the code.
+# What a call to the hub raises for a reason outside the code.
 HUB_ERRORS = (HTTPError, XetDownloadError, OSError, HFValidationError)
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -35,7 +35,7 @@ class UnlikeTheHubError(OSError):
 
 
 def cause_of(error: Exception) -> Exception:
-    """The library reports a failed look at a file as one that is missing here; the failure itself is behind it."""
+    """The failure behind the library's report that a file is not in the cache, which it raises when it cannot ask for it."""
     behind = error.__cause__
     if isinstance(error, LocalEntryNotFoundError) and isinstance(behind, Exception):
         return behind
@@ -43,7 +43,7 @@ def cause_of(error: Exception) -> Exception:
 
 
 def is_passing(error: Exception) -> bool:
-    """Whether the same call may well succeed a little later."""
+    """Whether the same call may succeed a little later."""
     match error:
         case OfflineModeIsEnabled() | HFValidationError():
             return False
@@ -52,24 +52,15 @@ def is_passing(error: Exception) -> bool:
         case TimeoutException() | NetworkError() | RemoteProtocolError() | XetDownloadError():
             return True
         case OSError():
-            # A body that is not as long as it should be, an answer without the hub's headers; the system's have a number.
+            # A body of the wrong length, or an answer without the hub's headers; errors of the system have a number.
             return error.errno is None
     return False
-
-
-def seconds_asked(error: Exception) -> float | None:
-    """How long the server asks to wait; None where it does not say."""
-    value = error.response.headers.get("Retry-After", "") if isinstance(error, HfHubHTTPError) else ""
-    return float(value) if value.isdigit() else None
 
 
 def explain(error: Exception, *, kind: str, page: str, instead: str) -> str:
     """Cause, remedy and, in brackets, the error itself.
 
-    Args:
-        kind: model or dataset.
-        page: the repository's address in a browser.
-        instead: what the user can name in place of the repository.
+    kind: model or dataset. page: its address in a browser. instead: what the user can do without the repository.
     """
     detail = " ".join(without_secrets(without_token(str(error))).split())
     if len(detail) > _MOST_CHARACTERS:
@@ -115,7 +106,7 @@ def _explain(error: Exception, kind: str, page: str, instead: str) -> str:
                 f"no space is left in {constants.HF_HUB_CACHE}; make room, or set HF_HOME to a folder on a larger disk"
             )
         case OSError() if error.errno is not None:
-            return f"{constants.HF_HUB_CACHE} cannot be used; mend its permissions, or set HF_HOME to another folder"
+            return f"{constants.HF_HUB_CACHE} cannot be used; correct its permissions, or set HF_HOME to another folder"
     return f"{host} does not answer as the hub does; check HF_ENDPOINT and any proxy, or run again later"
 
 

@@ -1,8 +1,7 @@
-"""The user's Hugging Face token: the one place that reads it, and what keeps it out of messages.
+"""Read the user's Hugging Face token, and keep it out of messages.
 
-HF_TOKEN of the environment comes first, then the `.env` of the project's folder (or, for an experiment that runs in a
-copy of the project inside it, of the nearest folder above). Without either, None: huggingface_hub then uses the login
-that `hf auth login` stored, if there is one.
+HF_TOKEN of the environment comes first, then the `.env` of the project's folder, or of the nearest folder above (an
+experiment runs in a copy inside the project). Without either, huggingface_hub uses the login of `hf auth login`, if any.
 """
 
 import os
@@ -19,9 +18,9 @@ _PRINTABLE = re.compile(r"[!-~]+")
 def hub_token() -> str | None:
     """The token, or None. Raises RagcunError, without showing it, where it cannot be one."""
     token = os.environ.get(NAME, "").strip() or _from_dotenv()
-    # An HTTP library would show the whole header in its own error.
+    # An HTTP library would show the whole header in its error.
     if token and not _PRINTABLE.fullmatch(token):
-        raise RagcunError(f"{NAME} holds white space or characters that no token has: copy it anew")
+        raise RagcunError(f"{NAME} holds white space or characters that no token has: copy it again")
     return token or None
 
 
