@@ -1,21 +1,21 @@
-"""The one exception for what a user can mend: its message names the cause and the remedy.
+"""The exception for what a user can fix, whose message names cause and remedy.
 
-Stages print it without a traceback and exit 1; anything else is a defect of ragcun and keeps its traceback.
+Stages print it without a traceback and exit 1; any other exception is a defect of ragcun and keeps its traceback.
 """
 
 import re
 
 # The second branch takes a password whose characters should have been escaped, up to the last @ of the word.
 _USER = r"(?:[^\s/?#]*@|[^\s/?#@:\[]*:(?!\d*(?:[/?#\s]|$))\S*@)"
-# A query or fragment, but for the quote, bracket or stop that ends the word.
+# A query or fragment, without the quote, bracket or stop that ends the word.
 _QUERY = r"[?#]\S*?(?=['\")>\],.;:]*(?:\s|$))"
 _URL = re.compile(rf"(\b[A-Za-z][A-Za-z0-9+.-]*://){_USER}?([^\s?#]*)(?:{_QUERY})?")
-# What HTTP libraries show of an address: path and query. A file's name may hold a question mark, too, but seldom `?a=`.
+# What HTTP libraries show of an address: path and query. File names may hold a question mark, but seldom `?a=`.
 _PATH = re.compile(rf"((?<![^\s'\"(])/[^\s?#]*)(?=\?[^\s=]*=){_QUERY}")
 
 
 def without_secrets(text: str) -> str:
-    """`text` with each address in it cut to its public part: without user, password, query and fragment."""
+    """`text` with each address in it without user, password, query and fragment."""
     return _PATH.sub(r"\1", _URL.sub(r"\1\2", text))
 
 
@@ -27,7 +27,7 @@ class RagcunError(Exception):
 
 
 class LostProcessError(RagcunError):
-    """Another process of this run has gone: its failure is the cause, not this one."""
+    """Another process of this run ended; its failure is the cause, not this one."""
 
 
 def unsupported_similarity(origin: str, similarity: object) -> RagcunError:
@@ -39,7 +39,7 @@ def unsupported_similarity(origin: str, similarity: object) -> RagcunError:
 
 
 def without_pooling(origin: str) -> RagcunError:
-    """The error of a base model that gives a vector for each token, and none for the text."""
+    """The error of a base model that gives a vector for each token and none for the text."""
     return RagcunError(
         f"{origin} gives no vector of a whole text: it has no pooling. Give it the one that it was trained with: "
         "SentenceTransformer(modules=[Transformer(MODEL), Pooling(DIMENSION, 'mean')]).save(FOLDER), "

@@ -89,7 +89,7 @@ class JsonValues:
 
 
 def write_none(folder: Path, why: str) -> None:
-    """Leave a note in the folder of an output that holds nothing: DVC needs the output to exist."""
+    """Leave a note in an output that holds nothing: DVC needs the folder to exist."""
     (folder / _NONE).write_text(f"{why}\n", encoding="utf-8")
 
 

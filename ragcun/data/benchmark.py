@@ -5,9 +5,8 @@
     qrels/test.tsv      query-id, corpus-id, score, under a header line; qrels/dev.tsv may be there too
 
 A split's queries are those its qrels judge. Whatever would quietly change a score (an unknown query, an id twice, an
-empty query) is an error that names file and line. A folder may instead hold several such folders, its parts, which are
-searched each by itself (CQADupStack's forums). Layout: Thakur et al. 2021, arXiv 2104.08663; `beir`'s
-`GenericDataLoader` loads what `write_benchmark` writes.
+empty query) is an error that names file and line. A folder may instead hold several such folders, its parts, each searched
+by itself (CQADupStack's forums). Layout: Thakur et al. 2021, arXiv 2104.08663; `beir`'s `GenericDataLoader` reads it.
 """
 
 import csv
@@ -36,9 +35,8 @@ class Benchmark:
 
     `queries[split]` is query id -> text, in file order; `qrels[split]` is query id -> document id -> score (a score
     above 0 is relevant). Both have the same query ids. The split `test` is always there, `dev` may be.
-
-    `queries_are_documents`: the queries are documents of the corpus, under the same ids (as in ArguAna). A query's own
-    document is then no result. Elsewhere a document that happens to have a query's id is a document like any other.
+    `queries_are_documents`: the queries are documents of the corpus, under the same ids (as in ArguAna), so a query's own
+    document is no result. Elsewhere a document that happens to have a query's id is a document like any other.
     """
 
     name: str
@@ -61,7 +59,7 @@ class Benchmark:
 
     @property
     def own_documents(self) -> dict[str, str]:
-        """Query id -> the id of the document that the query is; empty where queries are no documents."""
+        """Query id -> the id of the document that the query is; empty unless queries are documents."""
         return {query: query for query in self.all_queries} if self.queries_are_documents else {}
 
 
@@ -89,18 +87,17 @@ def read_benchmark(
 ) -> Benchmark:
     """Read and check the BEIR folder `folder`.
 
-    Documents without text, and judgements of documents that are not there, get a warning: real collections have the
-    first, published benchmarks judge the second and their scores count them.
+    Documents without text, which real collections have, get a warning. So do judgements of unknown documents: published
+    benchmarks have them, and their scores count them.
 
     Args:
         name: of the benchmark; the folder's unless given.
-        strict: whether a judgement of an unknown document is an error, as in a user's folder it is rather an id that is
-            written in two ways.
-        queries_are_documents: as the report of `write_benchmark` says, unless given; False without a report.
+        strict: whether a judgement of an unknown document is an error; a user probably wrote an id in two ways.
+        queries_are_documents: as report.json says, unless given; False without a report.
 
     Raises RagcunError, naming file and line, for: a missing file, no test qrels, malformed JSON, an id that is missing,
     no string or given twice, a query without text, qrels of other columns, a score that is no integer, a judgement of
-    an unknown query, one given twice, a split without any relevant document.
+    an unknown query, two that differ, a split without any relevant document.
     """
     if not folder.is_dir():
         raise RagcunError(f"there is no benchmark folder {folder}; give the path of a folder in BEIR's layout")
@@ -123,10 +120,7 @@ def read_benchmark(
 
 
 def read_parts(folder: Path) -> dict[str, Benchmark]:
-    """The parts of a benchmark by the names of their folders, in alphabetical order; one without parts is its own, under "".
-
-    Raises RagcunError as `read_benchmark` does.
-    """
+    """The parts of a benchmark by their folders' names, sorted; a benchmark without parts is under "". Raises RagcunError."""
     parts = sorted(path.parent.name for path in folder.glob("*/corpus.jsonl"))
     if (folder / "corpus.jsonl").exists() or not parts:
         parts = [""]
@@ -134,7 +128,7 @@ def read_parts(folder: Path) -> dict[str, Benchmark]:
 
 
 def count_benchmark(benchmark: Benchmark) -> dict[str, Any]:
-    """What it holds: documents, documents without text, and for each split queries, judgements and relevant ones."""
+    """The numbers of documents, of those without text, and for each split of queries and judgements."""
     known = set(benchmark.doc_ids)
     splits = {}
     for split, qrels in benchmark.qrels.items():
@@ -158,7 +152,7 @@ def _stored_rule(folder: Path) -> bool:
 
 
 def _warn_of_own_answers(benchmark: Benchmark) -> None:
-    """Warn of queries whose own document is judged relevant, as it is left out of their results all the same."""
+    """Warn where a query's own document, which is left out of its results, is judged relevant."""
     judged = {query: documents for qrels in benchmark.qrels.values() for query, documents in qrels.items()}
     lost = sum(judged[query].get(document, 0) > 0 for query, document in benchmark.own_documents.items())
     if lost:
@@ -236,26 +230,23 @@ def _judgements(path: Path) -> Iterator[_Judgement]:
                 where = f"{path}, line {reader.line_num}"
                 if len(row) != len(_COLUMNS):
                     raise RagcunError(f"{where}: {len(row)} columns instead of 3; write {columns}, separated by tabs")
-                query, document, score = row
-                if reader.line_num > 1:
-                    yield _Judgement(where, query, document, _score(score, where))
-                elif _is_integer(score):
-                    raise RagcunError(f"{where}: the header is missing; add the line {columns}, separated by tabs")
+                query, document, text = row
+                score = _integer(text)
+                if reader.line_num == 1:
+                    if score is not None:
+                        raise RagcunError(f"{where}: the header is missing; add the line {columns}, separated by tabs")
+                elif score is None:
+                    raise RagcunError(
+                        f"{where}: the score {text!r} is not an integer; write 0 for not relevant, 1 or more for relevant"
+                    )
+                else:
+                    yield _Judgement(where, query, document, score)
         except UnicodeDecodeError as error:
             raise RagcunError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
 
 
-def _score(text: str, where: str) -> int:
-    if not _is_integer(text):
-        raise RagcunError(
-            f"{where}: the score {text!r} is not an integer; write 0 for not relevant, 1 or more for relevant"
-        )
-    return int(text)
-
-
-def _is_integer(text: str) -> bool:
+def _integer(text: str) -> int | None:
     try:
-        int(text)
+        return int(text)
     except ValueError:
-        return False
-    return True
+        return None

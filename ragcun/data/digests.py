@@ -1,4 +1,4 @@
-"""Texts known by 16-byte hashes: millions are compared, counted and numbered in arrays without being held.
+"""Compare, count and number millions of texts by 16-byte hashes, without holding the texts.
 
 BLAKE2b of 128 bits: among ten million texts two different ones share a digest with a probability below 10⁻²⁴.
 """
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 Digests = npt.NDArray[np.bytes_]
-"""(N,) of dtype S16. NumPy leaves out zero bytes at the end where it compares; of equal length, that changes nothing."""
+"""(N,) of dtype S16. NumPy ignores trailing zero bytes in comparisons; for equal lengths that changes nothing."""
 
 _BYTES = 16
 
@@ -38,9 +38,9 @@ class DigestList:
 
 @dataclass(frozen=True)
 class Numbering:
-    """Items numbered in the order in which each first occurs.
+    """Items numbered in the order in which they first occur.
 
-    number: (N,) of each item, equal items sharing one. first: (N,) whether the item is the first of its number.
+    number: (N,) the number of each item; equal items share it. first: (N,) whether the item is the first of its number.
     """
 
     number: npt.NDArray[np.int64]
@@ -57,7 +57,7 @@ class Numbering:
 
 
 def places(items: np.ndarray, among: np.ndarray) -> npt.NDArray[np.int64]:
-    """(N,) where in `among`, whose entries are distinct, each of the items is; -1 where it is not."""
+    """(N,) the index of each item in `among`, whose entries are distinct; -1 where it is not there."""
     if not len(among):
         return np.full(len(items), -1, dtype=np.int64)
     order = np.argsort(among)

@@ -1,4 +1,4 @@
-"""Prepared pairs, a folder a task (`data/pairs/finetune`, `data/pairs/pretrain`): every text once, all else by its id.
+"""Prepared pairs, a folder a task (`data/pairs/finetune`, `data/pairs/pretrain`): every text once, then ids of texts.
 
     texts.parquet   text, role (query or passage), split (train or dev); a text's id is its row
     train.parquet   query, positive, negatives: ids; one row for each distinct (query, positive)
@@ -6,7 +6,7 @@
     same.parquet    titled, body: ids of two passages that are one document, with its title and without
     report.json     what was kept, dropped or made, and why
 
-A dev text is never trained on in any way; no text of the pairs' test split is here at all.
+A dev text is never trained on; no text of the pairs' test split is here.
 """
 
 import json
@@ -32,7 +32,6 @@ from ragcun.data.text import normal_form, query_key
 
 _TEXTS = pa.schema([(name, pa.string()) for name in ("text", "role", "split")])
 _PAIRS = pa.schema([("query", pa.int64()), ("positive", pa.int64()), ("negatives", pa.list_(pa.int64()))])
-
 _SAME = pa.schema([("titled", pa.int64()), ("body", pa.int64())])
 
 _ROW_GROUP = 50_000
@@ -42,11 +41,9 @@ Ids = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class PreparedPairs:
-    """Texts and the pairs over them.
+    """Texts and the pairs over them, with the columns of the files above.
 
-    `texts` has the columns `text`, `role` ("query" | "passage") and `split` ("train" | "dev"); `train` and `dev` have
-    `query` and `positive` (int64) and `negatives` (an int64 array a row, hardest first, of any length). `same` has
-    `titled` and `body` (int64): passages that are one document, with its title and without.
+    role is query or passage, split train or dev; negatives are an int64 array a row, hardest first, of any length.
     """
 
     texts: pd.DataFrame
@@ -67,9 +64,9 @@ class PreparedPairs:
 
     @cached_property
     def known_positives(self) -> dict[int, frozenset[int]]:
-        """Query id -> ids of all its positives: of every row whose query reads the same, by `query_key`.
+        """Query id -> ids of all its positives: of every row whose query has the same `query_key`.
 
-        With a positive goes every passage that is the same document, so that none is taken for a negative.
+        Every passage that is the same document as a positive is one too, so that none is taken for a negative.
         """
         rows = pd.concat([self.train, self.dev])[["query", "positive"]]
         asked = self.texts["text"].iloc[rows["query"].unique()]
@@ -104,7 +101,7 @@ TextRow = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class StreamedPairs:
-    """As `PreparedPairs`, but for the texts, which `texts` yields anew at each call, in the order of their ids."""
+    """As `PreparedPairs`, except that `texts` yields the texts at each call, in the order of their ids."""
 
     texts: Callable[[], Iterator[TextRow]]
     train: pd.DataFrame
@@ -114,15 +111,12 @@ class StreamedPairs:
 
 
 def train_passage_ids(texts: pd.DataFrame) -> Ids:
-    """Ids (T,), ascending, of those of the texts that are passages of the train split."""
+    """Ids (T,), ascending, of the passages of the train split."""
     return np.flatnonzero((texts["role"] == "passage") & (texts["split"] == "train")).astype(np.int64)
 
 
 def train_passage_digests(folder: Path) -> Digests:
-    """Digests (T,) of the normal forms of the passages training may see, without holding their texts.
-
-    Raises RagcunError where there are none.
-    """
+    """Digests (T,) of the normal forms of the passages training may see. Raises RagcunError where there are none."""
     with _missing_named(), pq.ParquetFile(folder / "texts.parquet", pre_buffer=False) as file:
         batches = (pd.DataFrame(batch.to_pydict()) for batch in file.iter_batches(_ROW_GROUP))
         return DigestList(
@@ -135,9 +129,14 @@ def write_pairs(folder: Path, pairs: PreparedPairs | StreamedPairs) -> None:
     rows = pairs.texts() if isinstance(pairs, StreamedPairs) else pairs.texts.itertuples(index=False, name=None)
     with atomic_folder(folder) as partial:
         _write_texts(rows, partial / "texts.parquet")
-        _write(pairs.train, _PAIRS, partial / "train.parquet")
-        _write(pairs.dev, _PAIRS, partial / "dev.parquet")
-        _write(pairs.same, _SAME, partial / "same.parquet")
+        for name, frame, schema in (
+            ("train", pairs.train, _PAIRS),
+            ("dev", pairs.dev, _PAIRS),
+            ("same", pairs.same, _SAME),
+        ):
+            # No pandas metadata: it names library versions, and the stage's output must not change with them.
+            table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
+            pq.write_table(table.replace_schema_metadata(), partial / f"{name}.parquet")
         write_json(partial / "report.json", pairs.report)
 
 
@@ -150,13 +149,8 @@ def read_texts(folder: Path) -> pd.DataFrame:
 def read_pairs(folder: Path) -> PreparedPairs:
     """Read what `write_pairs` wrote. Raises RagcunError where a file is missing."""
     with _missing_named():
-        return PreparedPairs(
-            texts=pd.read_parquet(folder / "texts.parquet"),
-            train=pd.read_parquet(folder / "train.parquet"),
-            dev=pd.read_parquet(folder / "dev.parquet"),
-            report=json.loads((folder / "report.json").read_text(encoding="utf-8")),
-            same=pd.read_parquet(folder / "same.parquet"),
-        )
+        frames = {name: pd.read_parquet(folder / f"{name}.parquet") for name in ("texts", "train", "dev", "same")}
+        return PreparedPairs(**frames, report=json.loads((folder / "report.json").read_text(encoding="utf-8")))
 
 
 @contextmanager
@@ -172,8 +166,3 @@ def _write_texts(rows: Iterator[TextRow], path: Path) -> None:
         while batch := list(islice(rows, _ROW_GROUP)):
             columns = [pa.array(column, pa.string()) for column in zip(*batch, strict=True)]
             writer.write_table(pa.Table.from_arrays(columns, schema=_TEXTS))
-
-
-def _write(frame: pd.DataFrame, schema: pa.Schema, path: Path) -> None:
-    # No pandas metadata: it names library versions, and the stage's output must not change with them.
-    pq.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False).replace_schema_metadata(), path)

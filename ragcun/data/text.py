@@ -17,14 +17,11 @@ def normal_form(text: str) -> str:
 
 
 def document_keys(title: str, text: str) -> tuple[str, ...]:
-    """The normal forms by which a document is known: of title and text, and of the text alone where that is another.
-
-    A pair may hold the same document without its title.
-    """
+    """The distinct normal forms of a document: with its title, and without, as a pair may hold it."""
     forms = normal_form(document_text(title, text)), normal_form(text)
     return tuple(dict.fromkeys(filter(None, forms)))
 
 
 def query_key(text: str) -> str:
-    """The form in which two queries are compared: as `normal_form`, and without regard to case."""
+    """The form in which two queries are compared: as `normal_form`, ignoring case."""
     return normal_form(normal_form(text).casefold())

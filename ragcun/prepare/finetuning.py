@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 class _Table:
     """The numbered texts: passages 0 … P-1, of which the first `train_passages` are train; then the queries.
 
-    The flags say, for each given passage, pair and given negative, whether a text of the table is first met there.
+    The flags say, for each given passage, pair and negative, whether a text of the table first occurs there.
     """
 
     sizes: dict[tuple[str, str], int]
@@ -142,7 +142,7 @@ def prepare(passages: Iterable[Passage], pairs: Iterable[Pair], *, mined_negativ
 
 
 def _same_rows(documents: Documents, texts: np.ndarray) -> pd.DataFrame:
-    """Of the rows of `texts`, those that are the same document."""
+    """The rows of `texts` that are the same document."""
     rows, bodies = (places(form, texts) for form in documents.titled)
     both = (rows >= 0) & (bodies >= 0)
     return same_frame(rows[both], bodies[both])
@@ -167,7 +167,7 @@ def _mine(
     rows: Iterator[TextRow],
     mined_negatives: int,
 ) -> list[np.ndarray]:
-    """Each train pair's own negatives, then those that BM25 finds."""
+    """Each train pair's given negatives, then those that BM25 finds."""
     passages = [text for text, _, _ in islice(rows, table.sizes["passage", "train"])]
     queries = [text for text, role, split in rows if (role, split) == ("query", "train")]
     asked = table.queries["train"] - table.queries["train"].min()
@@ -214,7 +214,7 @@ def _mined_report(negatives: Sequence[np.ndarray], given: int) -> dict[str, floa
 
 
 def _test_report(given: Given) -> dict[str, float]:
-    """How much of what the pairs' own test asks for, and of how it asks, training would have seen."""
+    """How many documents and queries of the pairs' test split training would have seen."""
     test, train = given.of_split("test"), given.of_split("train")
     asked, queries = np.unique(given.positive[test]), np.unique(given.key[test])
     seen_negatives = given.negative[np.repeat(train, np.diff(given.bounds))]

@@ -24,8 +24,8 @@ class Documents:
     """The P given passages in digests of their normal forms: `full` is of title and body, `body` of the body alone.
 
     A pair holds a document as one text, with the title or without. So two texts are the same document where they are
-    equal, or where they are title and body, and body alone, of one passage. Passages that share a body under different
-    titles are not the same as each other; the body without a title is the same as each of them.
+    equal, or one is title and body of a passage and the other its body. Passages that share a body under different titles
+    are different documents; the body without a title is the same as each of them.
     """
 
     full: Digests
@@ -55,7 +55,7 @@ class Documents:
         return one[order], other[order]
 
     def others(self, texts: Digests) -> tuple[Ids, Digests]:
-        """The other forms of the texts' documents: (M,) the place in `texts` that each belongs to, and (M,) digests."""
+        """The other forms of the texts' documents: (M,) the index in `texts` that each belongs to, and (M,) digests."""
         one, other = self._forms
         start, end = (np.searchsorted(one, texts, side) for side in ("left", "right"))
         return np.repeat(np.arange(len(texts)), end - start), other[ranges(start, end)]
@@ -107,7 +107,7 @@ class Given:
         return np.isin(self.split, [_SPLITS.index(split) for split in splits])
 
     def answers(self, pairs: np.ndarray) -> Digests:
-        """What the pairs, (N,) bool, ask for: their positives, in every form."""
+        """The positives of the pairs, (N,) bool, in every form."""
         return self.documents.spread(self.positive[pairs])
 
 
@@ -147,7 +147,7 @@ class UsablePairs:
 
 @dataclass(frozen=True)
 class Negatives:
-    """Given negatives that stay: their places (S,) in `Given.negative`, and the train row of each; by row, as they came."""
+    """Given negatives that stay, by train row, then as they came: indices (S,) in `Given.negative`, and the row of each."""
 
     slots: Ids
     row: Ids
@@ -161,7 +161,7 @@ class Negatives:
         slots = ranges(given.bounds[train.every], given.bounds[train.every] + sizes)
         by_row = np.argsort(row, kind="stable")
         slots, row = slots[by_row], row[by_row]
-        # Known are the positives of all rows whose query asks the same, in every form.
+        # Known: the positives, in every form, of all rows whose query has the same key.
         key, positive = given.key[train.rows], given.positive[train.rows]
         of, others = given.documents.others(positive)
         known = np.concatenate([joined(key, positive), joined(key[of], others)])

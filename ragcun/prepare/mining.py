@@ -1,4 +1,4 @@
-"""Hard negatives: the passages that BM25 ranks first for a query, without those that answer it."""
+"""Mine hard negatives: the passages that BM25 ranks first for a query, without those that answer it."""
 
 from collections.abc import Collection, Sequence
 from itertools import islice
@@ -20,10 +20,10 @@ def mine(
     """For each training row at most `count` passages that share a word with its query, best first.
 
     Args:
-        passages, queries: the texts; ids are their places.
+        passages, queries: the texts; ids are indices into them.
         known: the passages that answer each query.
         asked: (R,) the query of each row.
-        struck: further passages that are no negatives of each row: those it has already.
+        struck: for each row, the negatives that it has already.
     """
     most_struck = [0] * len(queries)
     for query, ids in zip(asked.tolist(), struck, strict=True):

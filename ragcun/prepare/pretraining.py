@@ -45,13 +45,12 @@ class UnsupervisedPair:
 
 
 def make_pairs(passages: Sequence[Passage], kind: UnsupervisedPairs, count: int, seed: int) -> list[UnsupervisedPair]:
-    """Make `count` pairs: a pair from each passage in a seeded order until there are enough, and around again.
+    """Make `count` pairs: one from each passage in a seeded order, and around again until there are enough.
 
-    Passages that cannot make a pair (one word, one sentence, no title) are passed over. Of those that make one, the
-    first of every twenty gives dev pairs: so dev is a twentieth of the pairs, wherever the last round ends.
+    Passages that cannot make a pair (one word, one sentence, no title) are skipped. Of the others, the first of every
+    twenty gives dev pairs: so dev is a twentieth of the pairs, wherever the last round ends.
 
-    Raises:
-        RagcunError: fewer than two passages make a pair of this kind: one is for dev, and one for train.
+    Raises RagcunError where fewer than two passages make a pair of this kind: dev and train need one each.
     """
     random = np.random.default_rng(seed)
     order = random.permutation(len(passages)).tolist()
@@ -79,13 +78,11 @@ def make_pairs(passages: Sequence[Passage], kind: UnsupervisedPairs, count: int,
 def pretraining_pairs(
     allowed: Digests, passages: Iterable[Passage], kind: UnsupervisedPairs, count: int, seed: int
 ) -> PreparedPairs:
-    """The pairs of pretraining, from those passages alone whose text is among `allowed`: fine-tuning's train passages.
+    """The pairs of pretraining, from the distinct passages whose text is among `allowed`: fine-tuning's train passages.
 
-    Texts are compared in their normal form; of passages that are equal, the first alone makes pairs.
-    The passages wait in a temporary file for their turn, so memory grows with `count` and not with them.
+    Texts are compared in their normal form. The passages wait in a temporary file, so memory grows only with `count`.
 
-    Raises:
-        RagcunError: as `make_pairs`.
+    Raises RagcunError as `make_pairs` does.
     """
     documents = DigestList(document_keys(passage.title, passage.text)[0] for passage in passages).array()
     usable = compress(passages, (np.isin(documents, allowed) & Numbering.of(documents).first).tolist())

@@ -24,7 +24,7 @@ class BeirBenchmark:
     """The set `name` of `beir_sets`, from the folder `url` of a server.
 
     Args:
-        published: whether it must be what BEIR published. Where not, as on a mirror that packed it anew, neither the MD5
+        published: whether it must be what BEIR published. Where not, as on a mirror that packed it again, neither the MD5
             nor the counts are checked, and the report says so.
 
     Raises RagcunError for an unknown name.

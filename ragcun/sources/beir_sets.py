@@ -61,22 +61,13 @@ REGISTRY = {
         reported="dev",
     ),
     "trec-covid": BeirSet(
-        "ce62140cb23feb9becf6270d0d1fe6d1",
-        73_876_720,
-        None,
-        {"": _folder(171_332, test=(50, 66_336))},
+        "ce62140cb23feb9becf6270d0d1fe6d1", 73_876_720, None, {"": _folder(171_332, test=(50, 66_336))}
     ),
     "nfcorpus": BeirSet(
-        "a89dba18a62ef92f7d323ec890a0d38d",
-        2_448_432,
-        None,
-        {"": _folder(3633, test=(323, 12_334), dev=(324, 11_385))},
+        "a89dba18a62ef92f7d323ec890a0d38d", 2_448_432, None, {"": _folder(3633, test=(323, 12_334), dev=(324, 11_385))}
     ),
     "nq": BeirSet(
-        "d4d3d2e48787a744b6f6e691ff534307",
-        498_307_926,
-        "cc-by-nc-sa-3.0",
-        {"": _folder(2_681_468, test=(3452, 4201))},
+        "d4d3d2e48787a744b6f6e691ff534307", 498_307_926, "cc-by-nc-sa-3.0", {"": _folder(2_681_468, test=(3452, 4201))}
     ),
     "hotpotqa": BeirSet(
         "f412724f78b0d91183a0e86805e16114",
@@ -85,10 +76,7 @@ REGISTRY = {
         {"": _folder(5_233_329, test=(7405, 14_810), dev=(5447, 10_894))},
     ),
     "fiqa": BeirSet(
-        "17918ed23cd04fb15047f73e6c3bd9d9",
-        17_948_027,
-        None,
-        {"": _folder(57_638, test=(648, 1706), dev=(500, 1238))},
+        "17918ed23cd04fb15047f73e6c3bd9d9", 17_948_027, None, {"": _folder(57_638, test=(648, 1706), dev=(500, 1238))}
     ),
     "arguana": BeirSet(
         "8ad3e3c2a5867cdced806d6503f29b99",
@@ -98,10 +86,7 @@ REGISTRY = {
         queries_are_documents=True,
     ),
     "webis-touche2020": BeirSet(
-        "46f650ba5a527fc69e0a6521c5a23563",
-        227_132_363,
-        "cc-by-sa-4.0",
-        {"": _folder(382_545, test=(49, 2214))},
+        "46f650ba5a527fc69e0a6521c5a23563", 227_132_363, "cc-by-sa-4.0", {"": _folder(382_545, test=(49, 2214))}
     ),
     "cqadupstack": BeirSet(
         "4e41456d7df8ee7760a7f866133bda78",
@@ -136,10 +121,7 @@ REGISTRY = {
         {"": _folder(4_635_922, test=(400, 43_515), dev=(67, 5673))},
     ),
     "scidocs": BeirSet(
-        "38121350fc3a4d2f48850f6aff52e4a9",
-        142_471_588,
-        "cc-by-sa-4.0",
-        {"": _folder(25_657, test=(1000, 29_928))},
+        "38121350fc3a4d2f48850f6aff52e4a9", 142_471_588, "cc-by-sa-4.0", {"": _folder(25_657, test=(1000, 29_928))}
     ),
     "fever": BeirSet(
         "5a818580227bfb4b35bb6fa46d9b6c03",
@@ -148,15 +130,9 @@ REGISTRY = {
         {"": _folder(5_416_568, test=(6666, 7937), dev=(6666, 8079))},
     ),
     "climate-fever": BeirSet(
-        "8b66f0a9126c521bae2bde127b4dc99d",
-        1_228_666_652,
-        "cc-by-sa-4.0",
-        {"": _folder(5_416_593, test=(1535, 4681))},
+        "8b66f0a9126c521bae2bde127b4dc99d", 1_228_666_652, "cc-by-sa-4.0", {"": _folder(5_416_593, test=(1535, 4681))}
     ),
     "scifact": BeirSet(
-        "5f7d1de60b170fc8027bb7898e2efca1",
-        2_816_079,
-        "cc-by-nc-4.0",
-        {"": _folder(5183, test=(300, 339))},
+        "5f7d1de60b170fc8027bb7898e2efca1", 2_816_079, "cc-by-nc-4.0", {"": _folder(5183, test=(300, 339))}
     ),
 }

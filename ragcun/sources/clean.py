@@ -1,8 +1,8 @@
-"""Texts from outside, made safe to store, to print and to tokenize; else left as they are, letter for letter.
+"""Make texts from outside safe to store, print and tokenize, and leave them as they are otherwise.
 
-What is white space, joins or directs letters (zero-width and bidirectional marks, U+2028, U+0085, a byte order mark) is
-the writer's and stays, and nothing is normalised. But line ends become those of Unix: the splits are kept apart by their
-documents' texts, and a document must equal its copy from another system.
+White space, joiners and marks of direction (zero-width and bidirectional marks, U+2028, U+0085, a byte order mark) stay,
+and nothing is normalised. But line ends become those of Unix: the splits are kept apart by their documents' texts, and a
+document must equal its copy from another system.
 """
 
 import re
@@ -13,19 +13,19 @@ from ragcun.sources.source_report import SourceReport
 # Far beyond what any model here reads of a text; a longer one would cost memory for nothing.
 MAX_CHARACTERS = 100_000
 
-# One look for all that is rare: most texts have none of it.
+# One search for everything rare: most texts have none of it.
 _RARE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff<]")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]{0,200}>")
-# Anything that is more than white space, joiners and marks of direction.
+# Any character but white space, joiners and marks of direction.
 _VISIBLE = re.compile(r"[^\s\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]")
 
 
 def clean_text(text: str, report: SourceReport) -> str:
     """The text stripped, without control characters and lone surrogates, cut at MAX_CHARACTERS; each change is counted.
 
-    A text with nothing to be seen in it is empty. HTML is counted and kept: it may be what the user's documents are about.
+    A text without a visible character becomes empty. HTML is counted and kept: the documents may be about it.
     """
     text = text.strip()
     if len(text) > MAX_CHARACTERS:

@@ -1,13 +1,13 @@
 """FanOutQA (Zhu et al. 2024, arXiv 2402.14116; CC BY-SA 4.0): questions that need several Wikipedia articles at once.
 
-A zero-shot benchmark over the vital articles: a query is a question with at least one evidence article in that
-collection, and those articles are relevant. The test questions name their evidence; the dev questions hold it in a
-decomposition into sub-questions, nested to any depth.
+A zero-shot benchmark over the vital articles: a query is a question with at least one evidence article among them, and
+those articles are relevant. The test questions list their evidence; the dev questions have it in sub-questions, nested to
+any depth.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ragcun.core.errors import RagcunError
 from ragcun.data.benchmark import Benchmark, write_benchmark
@@ -38,9 +38,9 @@ def build(articles: list[vital.Article], questions: dict[str, Any]) -> Benchmark
     titles = {article.title for article in articles}
     queries: dict[str, dict[str, str]] = {}
     qrels: dict[str, dict[str, dict[str, int]]] = {}
-    for split, raw in questions.items():
+    for split, parsed in questions.items():
         queries[split], qrels[split] = {}, {}
-        for key, text, evidence in _parse_questions(raw, f"{MEMBERS[split]} in the wheel {WHEEL}"):
+        for key, text, evidence in _parse_questions(parsed, f"{MEMBERS[split]} in the wheel {WHEEL}"):
             relevant = [title for title in dict.fromkeys(evidence) if title in titles]
             if relevant:
                 queries[split][key] = text
@@ -52,12 +52,19 @@ def build(articles: list[vital.Article], questions: dict[str, Any]) -> Benchmark
     return vital.over_articles("fanoutqa", articles, queries, qrels)
 
 
-def _parse_questions(raw: Any, where: str) -> Iterator[tuple[str, str, list[str]]]:
-    """Yield (id, question, evidence titles)."""
-    if not isinstance(raw, list):
-        raise RagcunError(f"{where} holds {type(raw).__name__} instead of a list of questions; name another source")
+class _Question(NamedTuple):
+    """A question, and the titles of its evidence."""
+
+    id: str
+    text: str
+    evidence: list[str]
+
+
+def _parse_questions(parsed: Any, where: str) -> Iterator[_Question]:
+    if not isinstance(parsed, list):
+        raise RagcunError(f"{where} holds {type(parsed).__name__} instead of a list of questions; name another source")
     seen: set[str] = set()
-    for row, entry in enumerate(raw):
+    for row, entry in enumerate(parsed):
         here = f"{where}: question {row}"
         if not isinstance(entry, dict):
             raise RagcunError(f"{here} is {type(entry).__name__} instead of an object; name another source")
@@ -69,11 +76,11 @@ def _parse_questions(raw: Any, where: str) -> Iterator[tuple[str, str, list[str]
             titles = [_title(evidence, here) for evidence in _list(entry, "necessary_evidence", here)]
         else:
             titles = list(_nested_titles(entry, here))
-        yield key, text.strip(), titles
+        yield _Question(key, text.strip(), titles)
 
 
 def _nested_titles(entry: dict[str, Any], here: str) -> Iterator[str]:
-    """The evidence titles of a decomposition, depth first; a sub-question that is split further may have none of its own."""
+    """The evidence titles of all sub-questions, depth first; one that is split further may have none itself."""
     for part in _list(entry, "decomposition", here):
         if not isinstance(part, dict):
             raise RagcunError(

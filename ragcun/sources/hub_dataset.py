@@ -1,13 +1,12 @@
 """A split of a dataset on the Hugging Face hub: parquet shards, fetched when the stream comes to them.
 
-Only the parquet files of a configuration's folder are read, never a script. The columns of each shard are held to those
-that are wanted before its first row is read. `datasets` streams and shuffles the rows: a seed orders the shards and,
-inside each, the row groups, and a buffer mixes the rows; what is held is the buffer and one batch.
+Only the parquet files of a configuration's folder are read, never a script. A shard's columns are checked before its first
+row is read. A seed orders the shards and the row groups in each; `datasets` mixes the rows through a buffer. Only the
+buffer and one batch are held.
 """
 
 import random
 import re
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,11 +31,10 @@ class HubDataset:
     """One split of one configuration at the repository's commit.
 
     Args:
-        schema: the columns that are read, with their types; integers and strings of any width fit, and a struct may
-            have more fields than are asked for.
+        schema: the columns to read, with their types; integers and strings of any width fit, and a struct may have
+            further fields.
 
-    Raises:
-        RagcunError: there is no such configuration or split, or shards of it are missing.
+    Raises RagcunError where there is no such configuration or split, or shards of it are missing.
     """
 
     def __init__(self, repo: HubRepo, *, configuration: str, split: str, schema: pa.Schema) -> None:
@@ -56,10 +54,9 @@ class HubDataset:
     def rows(self, report: SourceReport, *, seed: int | None = None, buffer: int = 1) -> Iterator[dict[str, Any]]:
         """The rows as dicts of the wanted columns, in file order or, with a seed, shuffled through a buffer of that many.
 
-        `report` gets the count of texts whose bytes are no UTF-8, which are repaired.
+        Bytes that are not UTF-8 are repaired and counted in `report`.
 
-        Raises:
-            RagcunError: a shard cannot be had, is no parquet file, or lacks a column.
+        Raises RagcunError where a shard cannot be had, is no parquet file, or lacks a column.
         """
         from datasets import IterableDataset, config  # only here: it takes a second to load
 
@@ -76,7 +73,7 @@ class HubDataset:
                 f"{folder} cannot be written ({error}); make room, or set HF_HOME to another folder"
             ) from error
         if seed is not None:
-            # One shard at a time feeds the buffer, or ten would be fetched for the first row.
+            # One shard at a time, or ten would be fetched for the first row.
             stream = stream.shuffle(seed=seed, buffer_size=buffer, max_buffer_input_shards=1)
         yield from stream
 
@@ -107,8 +104,7 @@ class HubDataset:
             )
         numbered = [match.groups() for shard in self.shards if (match := _NUMBERED.search(shard.path))]
         for count in {count for _, count in numbered}:
-            found = Counter(int(number) for number, of in numbered if of == count)
-            missing = sorted(set(range(int(count))) - set(found))
+            missing = sorted(set(range(int(count))) - {int(number) for number, of in numbered if of == count})
             if missing:
                 raise RagcunError(
                     f"{self._where}: {configuration}/{split} lacks the shards {missing} of {int(count)}; pin `revision` to "
@@ -156,7 +152,7 @@ def _to_rows(batch: pa.RecordBatch, report: SourceReport) -> list[dict[str, Any]
     try:
         return batch.to_pylist()
     except UnicodeDecodeError:
-        # Arrow does not look into the strings that a file holds. Read as bytes, they are repaired one by one.
+        # Arrow does not check a file's strings. Read as bytes, they are repaired one by one.
         columns = [column.cast(_as_bytes(column.type)) for column in batch.columns]
         rows = pa.RecordBatch.from_arrays(columns, names=batch.schema.names).to_pylist()
         return [decoded(row, report) for row in rows]

@@ -111,7 +111,7 @@ class HubModel:
             instead="use pypi:NAME or the path of a folder (there is none of this name here)",
         )
         for file in repo.files:
-            # The hub's word for where a file goes is not trusted further than the folder.
+            # A path of the hub's list must not lead out of the folder.
             path = PurePosixPath(file.path)
             if is_taken(path) and not path.is_absolute() and ".." not in path.parts:
                 _copy(repo.fetch(file), target / path)
@@ -161,7 +161,7 @@ def check_model_folder(folder: Path, *, origin: str) -> None:
             "SentenceTransformer(MODEL).save(FOLDER), then base_model: FOLDER"
         )
     if not isinstance(modules, list) or not modules or not all(map(_is_module, modules)):
-        raise RagcunError(f"{origin}: modules.json does not list modules with a type and a path; get the model anew")
+        raise RagcunError(f"{origin}: modules.json does not list modules with a type and a path; get the model again")
     kinds = [module["type"].rsplit(".", 1)[-1] for module in modules]
     for kind, module in zip(kinds, modules, strict=True):
         _check_module(kind, module["path"], folder, origin)
@@ -184,7 +184,7 @@ def _check_module(kind: str, place: str, folder: Path, origin: str) -> None:
         )
     # Without its files transformers would make an empty tokenizer, to which every word is unknown.
     if kind == "Transformer" and not any(any((folder / place).glob(name)) for name in _TOKENIZER):
-        raise RagcunError(f"{origin} has no tokenizer ({', '.join(_TOKENIZER)}); get the model anew")
+        raise RagcunError(f"{origin} has no tokenizer ({', '.join(_TOKENIZER)}); get the model again")
 
 
 def _is_module(module: object) -> bool:
@@ -201,7 +201,7 @@ def _read_json(path: Path, origin: str) -> Any:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise RagcunError(f"{origin}: {path.name} is not valid JSON ({error}); get the model anew") from error
+        raise RagcunError(f"{origin}: {path.name} is not valid JSON ({error}); get the model again") from error
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -210,5 +210,5 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
     except OSError as error:
         raise RagcunError(
-            f"{source} cannot be copied to {target} ({error.strerror}); make room there, or mend its permissions"
+            f"{source} cannot be copied to {target} ({error.strerror}); make room there, or correct the permissions"
         ) from error

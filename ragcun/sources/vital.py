@@ -1,9 +1,8 @@
 """Wikipedia's vital articles: 10,033 titles with their lead section and a short description (CC BY-SA 4.0).
 
-One collection serves three purposes, kept apart by article: a seeded shuffle gives 2,000 test, 1,000 dev and 7,033
-train articles. Passages are the train articles alone; pairs ask for an article by its description; the benchmark
-`vital-descriptions` searches the whole collection for test and dev articles. A held-out description is a query only
-where a single article of the collection has it, compared stripped and lower-cased.
+A seeded shuffle gives 2,000 test, 1,000 dev and 7,033 train articles. Passages are the train articles; pairs ask for an
+article by its description; the benchmark `vital-descriptions` searches all articles for those of test and dev. A held-out
+description is a query only where a single article has it, compared stripped and lower-cased.
 """
 
 import random
@@ -82,10 +81,7 @@ class VitalArticles:
 
 
 def over_articles(
-    name: str,
-    articles: list[Article],
-    queries: dict[str, dict[str, str]],
-    qrels: dict[str, dict[str, dict[str, int]]],
+    name: str, articles: list[Article], queries: dict[str, dict[str, str]], qrels: dict[str, dict[str, dict[str, int]]]
 ) -> Benchmark:
     """A benchmark over the whole collection; a document's id is its title."""
     titles = [article.title for article in articles]
@@ -93,7 +89,7 @@ def over_articles(
 
 
 def split_articles(count: int) -> dict[Split, list[int]]:
-    """The rows of the test, dev and train articles, each ascending: seeded, so the same in every run and on every machine."""
+    """The rows of the train, dev and test articles, each ascending; the seed is fixed."""
     rows = list(range(count))
     random.Random(_SEED).shuffle(rows)
     return {
@@ -113,16 +109,17 @@ def query_rows(articles: list[Article]) -> dict[Split, list[int]]:
     return rows
 
 
-def parse_articles(raw: Any) -> list[Article]:
+def parse_articles(parsed: Any) -> list[Article]:
     """The articles in file order. Raises RagcunError, naming wheel, file and article, for whatever is not as expected."""
     where = f"{MEMBER} in the wheel {WHEEL}"
-    if not isinstance(raw, dict):
-        raise RagcunError(f"{where} holds {type(raw).__name__} instead of an object of articles; name another source")
-    if len(raw) <= _TEST + _DEV:
+    if not isinstance(parsed, dict):
         raise RagcunError(
-            f"{where} holds {len(raw)} articles; the splits need more than {_TEST + _DEV}; name another source"
+            f"{where} holds {type(parsed).__name__} instead of an object of articles; name another source"
         )
-    return [_parse_article(title, entry, where) for title, entry in raw.items()]
+    count, needed = len(parsed), _TEST + _DEV
+    if count <= needed:
+        raise RagcunError(f"{where} holds {count} articles; the splits need more than {needed}; name another source")
+    return [_parse_article(title, entry, where) for title, entry in parsed.items()]
 
 
 def _parse_article(title: str, entry: Any, where: str) -> Article:

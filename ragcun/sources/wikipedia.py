@@ -1,8 +1,7 @@
 """Wikipedia as passages: articles of `wikimedia/wikipedia` drawn by a seed, cleaned and cut at the ends of sentences.
 
 The seed orders the files of a dump, the row groups in each and, through a buffer, the articles. Files are fetched until
-there are enough passages; a few hundred thousand come from one file of a large language, that is from a random stretch
-of its articles, not from the first of the alphabet.
+there are enough passages; a few hundred thousand come from one file of a large language.
 """
 
 import logging
@@ -31,11 +30,7 @@ _BUFFER = 10_000
 
 
 class Wikipedia:
-    """The passages; fetched when they are read.
-
-    Args:
-        seed: which articles are taken.
-    """
+    """The passages, fetched when they are read; `seed` draws the articles."""
 
     def __init__(self, settings: Settings, seed: int) -> None:
         self.settings = settings
@@ -62,13 +57,8 @@ class Wikipedia:
         return f"{self.settings.dump_date}.{self.settings.language}"
 
     def _dataset(self) -> HubDataset:
-        repo = HubRepo(
-            "dataset",
-            REPOSITORY,
-            self.settings.revision,
-            setting="data.passages wikipedia",
-            instead="name other data.passages",
-        )
+        revision, setting = self.settings.revision, "data.passages wikipedia"
+        repo = HubRepo("dataset", REPOSITORY, revision, setting=setting, instead="name other data.passages")
         known = configurations(repo)
         dates = sorted({name.partition(".")[0] for name in known})
         if known and self.settings.dump_date not in dates:

@@ -1,8 +1,8 @@
-"""Articles of Wikipedia as plain passages: what is left of the markup goes, the prose is cut at the ends of sentences.
+"""Clean articles of Wikipedia of what is left of the markup, and cut them into passages at the ends of sentences.
 
-The texts of `wikimedia/wikipedia` have been through a parser already; what it did not understand is still there. Every
-step here takes time in proportion to the text, whatever the text is: patterns have bounded parts, nesting has a bounded
-depth, and cuts are found by position, without copying what remains.
+The texts of `wikimedia/wikipedia` went through a parser already; the markup that it did not understand is still there.
+Every step takes time in proportion to the text, whatever the text is: patterns have bounded parts, nesting has a bounded
+depth, and cuts are found by position, without copying the rest.
 """
 
 import re
@@ -14,7 +14,7 @@ _DEPTH = 6
 _LONGEST_LINK = 2000
 _SHORT_LINE = 60
 
-# What stands between these is no prose.
+# The content of these is no prose.
 _DROPPED_TAGS = "ref|gallery|timeline|imagemap|math|chem|score|syntaxhighlight|source|graph|templatestyles|mapframe"
 _KEPT_TAGS = (
     "abbr|b|big|blockquote|br|center|cite|code|dd|del|div|dl|dt|em|font|h[1-6]|hr|i|includeonly|ins|kbd|li|noinclude|"
@@ -78,10 +78,10 @@ _ABBREVIATION = re.compile(
 
 
 def clean_article(text: str) -> str:
-    """The prose of an article: a line a paragraph, Unicode NFC, without markup, lists of sources and headings."""
+    """The prose of an article: one paragraph a line, in NFC, without markup, lists of sources and headings."""
     text = _normalized(text.replace("\r\n", "\n").replace("\r", "\n"))
     text = _UNSEEN.sub("", text)
-    # The patterns begin with a choice, which is slow to look for where there is nothing to find.
+    # These patterns begin with a choice, which is slow to search for; most texts hold none of them.
     if "<" in text or "-->" in text:
         text = _nested(_nested(text, _COMMENT, _nothing), _DROPPED_TAG, _nothing)
     if "{" in text or "}" in text:
@@ -98,8 +98,8 @@ def clean_article(text: str) -> str:
 def cut_passages(text: str, *, min_length: int, max_length: int) -> Iterator[str]:
     """Cut a cleaned text into passages of at most `max_length` characters; only the last may be below `min_length`.
 
-    A passage is as long as fits and ends with a sentence; where no sentence ends between the two lengths, with a word;
-    where no word does, at `max_length`.
+    A passage is as long as fits and ends with a sentence; if no sentence ends between the two lengths, with a word; if no
+    word does, at `max_length`.
     """
     ends = [match.end() for match in _SENTENCE_END.finditer(text) if _ends_sentence(text, match)]
     start = 0
@@ -120,7 +120,7 @@ def cut_passages(text: str, *, min_length: int, max_length: int) -> Iterator[str
 
 
 def _ends_sentence(text: str, match: re.Match[str]) -> bool:
-    """Not after an initial or a common abbreviation, and not before a small letter."""
+    """Whether a sentence ends here: not after an initial or a common abbreviation, nor before a small letter."""
     if match[0][0] != ".":
         return True
     following = text[match.end() + 1 : match.end() + 2]
@@ -134,14 +134,14 @@ def _word_end(text: str, start: int, min_length: int, max_length: int) -> int:
 
 
 def _normalized(text: str) -> str:
-    # Word by word: of many thousand combining marks in a row, normalizing would take the square of their number.
+    # Word by word: normalizing many thousand combining marks in a row would take quadratic time.
     return text if text.isascii() else _WORD.sub(lambda match: unicodedata.normalize("NFC", match[0]), text)
 
 
 def _nested(text: str, signs: re.Pattern[str], replace: Callable[[str], str]) -> str:
     """`text` with what stands between an opening and its closing sign replaced, from the inside out.
 
-    Signs without a partner, and opening ones inside too many others, just go.
+    Signs without a partner, or nested too deep, are removed.
     """
     pieces: list[str] = []
     openings: list[int] = []
@@ -162,7 +162,7 @@ def _nothing(inside: str) -> str:
 
 
 def _link_text(inside: str) -> str:
-    """What a reader sees of a link: its label, else its target; nothing of pictures and categories."""
+    """The visible text of a link: its label, else its target; none for pictures and categories."""
     if len(inside) > _LONGEST_LINK:
         return inside
     return "" if _NAMESPACE.match(inside) else inside.rpartition("|")[2]

@@ -324,7 +324,7 @@ def test_a_parquet_that_is_cut_or_none_is_an_error(tmp_path: Path) -> None:
     for raw in (b"query,positive\na,b\n", whole[:-10], whole[: len(whole) // 2], b"PAR1", whole[len(whole) // 2 :]):
         path.write_bytes(raw)
         with pytest.raises(
-            RagcunError, match=r"a\.parquet is no parquet file, or not a whole one \(.*\); write it anew"
+            RagcunError, match=r"a\.parquet is no parquet file, or not a whole one \(.*\); write it again"
         ):
             pairs(path)
 
@@ -337,7 +337,7 @@ def test_a_parquet_damaged_in_the_middle_is_an_error_that_says_after_which_row(t
     middle = damaged.index(b"p 3500")
     damaged[middle : middle + 6] = b"q 3500"
     path.write_bytes(damaged)
-    with pytest.raises(RagcunError, match=r"a\.parquet cannot be read after row 3000 \(.*\); write it anew"):
+    with pytest.raises(RagcunError, match=r"a\.parquet cannot be read after row 3000 \(.*\); write it again"):
         pairs(path)
 
 

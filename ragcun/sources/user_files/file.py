@@ -42,9 +42,17 @@ class Reading:
         """The row `number` (from 1), as a user finds it."""
         return f"{'row' if self.suffix == '.parquet' else 'line'} {number}"
 
-    def drop(self, number: int, reason: str, detail: str = "") -> None:
-        """Leave out the row `number`, which is well-formed and no use."""
-        self._count(number, reason, detail, rows=1)
+    def drop(self, number: int, reason: str, detail: str = "", *, rows: int = 1) -> None:
+        """Leave out `rows` rows from `number` on."""
+        if reason not in self.report.dropped and not self.quiet:
+            logger.warning(
+                "%s, %s: %s%s; left out, as all further ones are",
+                self.path,
+                self.where(number),
+                reason,
+                detail and f" ({detail})",
+            )
+        self.report.dropped[reason] += rows
 
     def unreadable(self, number: int, reason: str, detail: str = "", *, rows: int = 1) -> None:
         """Leave out `rows` rows from `number` on, which are not what the suffix says.
@@ -53,7 +61,7 @@ class Reading:
         """
         self._first = self._first or f"{self.where(number)}: {reason}{detail and f' ({detail})'}"
         self._unreadable += rows
-        self._count(number, reason, detail, rows)
+        self.drop(number, reason, detail, rows=rows)
         if self._unreadable >= _ENOUGH:
             self.check()
 
@@ -64,17 +72,6 @@ class Reading:
                 f"{self.path}: {self._unreadable} of {self.report.read} rows are not what a {self.suffix} file should "
                 f"hold; the first is {self._first}. {_REMEDIES[self.suffix]}"
             )
-
-    def _count(self, number: int, reason: str, detail: str, rows: int) -> None:
-        if reason not in self.report.dropped and not self.quiet:
-            logger.warning(
-                "%s, %s: %s%s; left out, as all further ones are",
-                self.path,
-                self.where(number),
-                reason,
-                detail and f" ({detail})",
-            )
-        self.report.dropped[reason] += rows
 
 
 @contextmanager

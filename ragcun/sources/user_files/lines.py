@@ -13,9 +13,9 @@ from tqdm import tqdm
 from ragcun.core.errors import RagcunError
 from ragcun.sources.user_files.file import Reading
 
-# Characters of a line, or of a quoted cell over several lines; more is a quote never closed, or no text file.
+# Characters of a line, or of a quoted cell over several lines; a longer one is an unclosed quote, or no text.
 MAX_LINE = 2**25
-# Bytes at the start of a file that tell its encoding.
+# Bytes at the start of a file that show its encoding.
 _HEAD = 4096
 _LINES_A_TICK = 2000
 # Stands for a line that is too long. No file holds it: undecodable bytes become U+DC80 … U+DCFF.
@@ -81,7 +81,7 @@ def _refuse_other_encodings(path: Path) -> None:
 
 
 def _every_other_byte_is_nul(head: bytes) -> bool:
-    """What Latin letters look like in UTF-16, where no byte order mark says it."""
+    """Whether it looks like Latin letters in UTF-16 without a byte order mark."""
     halves = head[::2], head[1::2]
     few, many = sorted(half.count(0) / max(1, len(half)) for half in halves)
     return many > 0.5 and few < 0.1

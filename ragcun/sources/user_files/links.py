@@ -65,7 +65,7 @@ def link_benchmark(path: Path | None, folder: Path, *, key: str) -> None:
 
 def _files(folder: Path, patterns: Iterable[str], key: str) -> dict[str, Path]:
     _refuse_output(folder, folder, key)
-    # A note in the place of what is missing would stay when it comes, and hide each later change of it.
+    # A note in place of this error would stay when the folder comes, and hide its changes.
     if not folder.is_dir():
         raise RagcunError(f"{key} names the folder {folder}, which does not exist; correct it in params.yaml")
     found = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
@@ -107,7 +107,7 @@ def _link(files: dict[str, Path], folder: Path, key: str) -> None:
     with atomic_folder(folder) as partial:
         for name, file in files.items():
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
-            # Within the project relative, so that it holds in a clone.
+            # Relative within the project, so that it works in a clone.
             inside = file.absolute().is_relative_to(Path.cwd())
             place = folder.absolute() / name
             (partial / name).symlink_to(os.path.relpath(file.absolute(), place.parent) if inside else file.absolute())

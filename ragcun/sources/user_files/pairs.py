@@ -192,7 +192,7 @@ class _BadCell(Exception):
 
 
 class _Parsed(NamedTuple):
-    """A pair of the file, and the split that its row names; None where the file has no such column."""
+    """A pair of the file; `split` is None where the file has no such column."""
 
     split: Split | None
     query: str
@@ -207,7 +207,7 @@ def _read(account: Reading, columns: Columns) -> Generator[_Parsed, None, None]:
         try:
             layout = _layout(account.path, tuple(row.values))
         except RagcunError as error:
-            # In a .jsonl, where only the first row's columns are known to be right.
+            # Only in a .jsonl: the columns of its first row alone were checked.
             account.drop(row.number, "columns that are not those of a pair", str(error))
             continue
         if with_split not in (None, bool(layout.split)):
@@ -221,7 +221,7 @@ def _read(account: Reading, columns: Columns) -> Generator[_Parsed, None, None]:
 
 def _pairs(row: Row, layout: _Layout, account: Reading) -> Iterator[_Parsed]:
     """The pairs of a row, one for each positive; none where it is no use."""
-    # Before anything is left out: a split that is wrong is an error wherever it stands.
+    # First, as a wrong split is an error even in a row that is left out.
     split = _split(row, layout, account)
     try:
         query, *more = _texts(row, layout.query, account) or [""]

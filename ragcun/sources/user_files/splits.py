@@ -68,7 +68,7 @@ class Draw:
         group = _groups(query, answer)
         sizes = np.bincount(group)
         most = max(1.0, len(queries) * min(filter(None, (self.settings.dev_ratio, self.settings.test_ratio))))
-        # The query that draws for its group must not be chosen by the end of the hash that draws.
+        # A group's drawing query is chosen by the low bytes of the hash, as the high ones draw.
         order = np.argsort(queries.byteswap())
         first = order[np.unique(group[order], return_index=True)[1]]
         split = self._drawn(queries[first])[group]

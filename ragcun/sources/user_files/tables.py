@@ -46,7 +46,7 @@ def _json_rows(reading: Reading, columns: Columns) -> Iterator[Row]:
     first = True
     for number, line in read_lines(reading):
         try:
-            # Where files were joined, their byte order marks lie within.
+            # Joined files have byte order marks inside.
             value = json.loads(line.lstrip("\ufeff"))
         except (ValueError, RecursionError) as error:
             hint = "a JSON array begins here: write its objects one a line" if line[0] == "[" else str(error)[:200]
@@ -62,10 +62,10 @@ def _json_rows(reading: Reading, columns: Columns) -> Iterator[Row]:
 
 
 def _csv_rows(reading: Reading, columns: Columns, *, delimiter: str) -> Iterator[Row]:
-    # The limit is the process's own; while this reads, cells may be as long as lines.
+    # The limit holds for the process; it is raised while this reads.
     limit = csv.field_size_limit(MAX_LINE)
     try:
-        # strict: a quote never closed is an error, and does not take the rest of the file for one cell.
+        # strict: an unclosed quote is an error, and does not take the rest of the file for one cell.
         reader = csv.reader(raw_lines(reading.path, newline=""), delimiter=delimiter, strict=True)
         header = _header(reader, reading, columns, delimiter)
         while True:
@@ -115,7 +115,7 @@ def _header(reader: Iterator[list[str]], reading: Reading, columns: Columns, del
 def _parquet_rows(reading: Reading, columns: Columns) -> Iterator[Row]:
     number = 0
     try:
-        # Not whole column chunks at once, which is what pre_buffer reads.
+        # pre_buffer would read whole column chunks at once.
         with pq.ParquetFile(reading.path, pre_buffer=False, buffer_size=2**20, page_checksum_verification=True) as file:
             names = tuple(file.schema_arrow.names)
             _refuse_repeated(names, reading.path)
@@ -131,11 +131,11 @@ def _parquet_rows(reading: Reading, columns: Columns) -> Iterator[Row]:
                         else:
                             yield Row(number, dict(zip(used, values, strict=True)))
                     bar.update(len(batch))
-    # Decoding and converting values raise their own kinds.
+    # Decoding and converting raise errors of several kinds.
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         where = f"cannot be read after row {number}" if number else "is no parquet file, or not a whole one"
         said = " ".join(str(error).split())[:200]
-        raise RagcunError(f"{reading.path} {where} ({said}); write it anew") from error
+        raise RagcunError(f"{reading.path} {where} ({said}); write it again") from error
 
 
 def _batch_rows(metadata: pq.FileMetaData) -> int:
@@ -164,7 +164,7 @@ def _value(scalar: pa.Scalar) -> Any:
 
 
 def _refuse_repeated(names: Sequence[str], path: Path) -> None:
-    # Several without a name are what a spreadsheet leaves behind its last column.
+    # Spreadsheets leave several nameless columns behind the last one.
     name, count = next(iter(Counter(filter(None, names)).most_common(1)), ("", 0))
     if count > 1:
-        raise RagcunError(f"{path} has {count} columns {shown(name)}; give each a name of its own")
+        raise RagcunError(f"{path} has {count} columns {shown(name)}; give each another name")
