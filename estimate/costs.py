@@ -67,7 +67,7 @@ class Estimate:
             **self._downloads(),
             **self._preparing(),
             **{f"embed_pairs@{task}": self._embed(groups) for task, groups in self.sizes.texts.items()},
-            **{f"embed_benchmark@{name}": self._embed((it.documents, it.queries)) for name, it in benchmarks.items()},
+            **{f"embed_benchmark@{name}": self._embed(it.texts) for name, it in benchmarks.items()},
             **self._trainings(),
             **{f"control@{name}": self._control() for name in STAGES["control"]["foreach"]},
             **{f"evaluate_bm25@{name}": self._bm25(name) for name in benchmarks},
@@ -84,7 +84,7 @@ class Estimate:
             # paper.sh validates on the pairs' own dev queries; a benchmark there would be downloaded once more.
             "download@validation": self._download(0, 0),
             **{
-                f"download_benchmark@{name}": self._download(it.download_bytes, characters((it.documents, it.queries)))
+                f"download_benchmark@{name}": self._download(it.download_bytes, characters(it.texts))
                 for name, it in self.sizes.benchmarks.items()
             },
         }
@@ -142,11 +142,11 @@ class Estimate:
 
     def _train_head(self, settings: Training, task: str, pairs: int, dev_queries: int) -> Cost:
         """Every process plans and searches everything, so more of them are not counted as faster."""
-        steps = -(-min(pairs, settings.max_pairs or pairs) // settings.batch_size) * settings.epochs
+        steps = -(-capped(pairs, settings.max_pairs) // settings.batch_size) * settings.epochs
         step = self._head_step(settings.batch_size * (2 + settings.negatives) + settings.store_negatives)
         groups = self.sizes.texts[task]
-        pool = min(settings.dev_passages or texts(groups), texts(groups))
-        queries = min(settings.dev_queries or dev_queries, dev_queries)
+        pool = capped(texts(groups), settings.dev_passages)
+        queries = capped(dev_queries, settings.dev_queries)
         scoring = pool / self.base["head"]["project_rows_a_second"] + self._search(queries, pool, 10)
         seconds = steps * step + (settings.evaluations + 1) * scoring + self._start(task)
         return Cost(steps, "steps", f"{step:.2g} s/step", seconds, self._model_bytes)
@@ -162,10 +162,10 @@ class Estimate:
         live, sizes = self.params.finetune.live, self.sizes
         rate = self._full_step["tokens_a_second"] * self.processes
         query, document = (self._tokens(Group(1, words), live.max_length) for words in sizes.pairs.words)
-        pairs = min(sizes.pairs.train, settings.max_pairs or sizes.pairs.train)
+        pairs = capped(sizes.pairs.train, settings.max_pairs)
         tokens = pairs * settings.epochs * (query + (1 + settings.negatives) * document)
-        pool = min(settings.dev_passages or sizes.train_passages, sizes.train_passages)
-        queries = min(settings.dev_queries or sizes.pairs.dev_queries, sizes.pairs.dev_queries)
+        pool = capped(sizes.train_passages, settings.dev_passages)
+        queries = capped(sizes.pairs.dev_queries, settings.dev_queries)
         scored = (Group(pool, sizes.mean_passage_words), Group(queries, sizes.pairs.words[0]))
         scoring = self._encode(scored, settings.dtype, live.max_length) + self._search(queries, pool, 10)
         seconds = tokens / rate + (settings.evaluations + 1) * scoring + self._start("finetune")
@@ -211,7 +211,7 @@ class Estimate:
         seconds += documents / rates["isotropy_rows_a_second"] + rates["hubness_seconds"]
         if trained:
             embed = self.params.embed
-            seconds += self._encode((it.documents, it.queries), embed.dtype, embed.max_length) / self.processes
+            seconds += self._encode(it.texts, embed.dtype, embed.max_length) / self.processes
         elif model != "base":
             seconds += documents / self.base["head"]["project_rows_a_second"] / self.processes
         how = "encoding" if trained else "from the store"
@@ -227,43 +227,44 @@ class Estimate:
     def disk(self, outputs: Sequence[float]) -> dict[str, float]:
         """Bytes by what takes them; `outputs` are the bytes that each experiment adds, the first everything."""
         sizes = self.sizes
-        encoded = sum(texts(groups) for groups in sizes.texts.values())
-        encoded += sum(texts((it.documents, it.queries)) for it in sizes.benchmarks.values())
-        vectors = max(texts((it.documents, it.queries)) for it in sizes.benchmarks.values()) * self.output_dim * ELEMENT
+        benchmarks = [texts(it.texts) for it in sizes.benchmarks.values()]
+        encoded = sum(texts(groups) for groups in sizes.texts.values()) + sum(benchmarks)
+        first, linked = outputs[0], "small where DVC's cache is linked: `dvc config cache.type`"
         return {
-            "the folder of an experiment that runs (small where DVC's cache is linked: `dvc config cache.type`)": outputs[
-                0
-            ],
+            f"the folder of an experiment that runs ({linked})": first,
             "DVC's cache, the outputs of all experiments": sum(outputs),
             "downloads, kept outside the outputs": 1e9 * sum(cost.number for cost in self._downloads().values()),
             "row cache before it is cut to RAGCUN_CACHE_GB": encoded * self.base["row_cache_bytes_a_text"],
             # The last two and the best; a checkpoint has Adam's two moments too.
             "checkpoints of a base that trains": 7 * self._model_bytes,
-            "vectors of the largest benchmark under one model, in RAGCUN_CACHE": vectors,
+            "vectors of the largest benchmark under one model, in RAGCUN_CACHE": max(benchmarks)
+            * self.output_dim
+            * ELEMENT,
         }
 
     def memory(self) -> dict[str, float]:
         """Bytes by what takes them."""
-        sizes, head = self.sizes, self.params.finetune.shared
+        sizes, on = self.sizes, self.base["full_step_measured_on"]
         trained = texts(sizes.texts["finetune"])
+        store = trained * self.dim * ELEMENT
         largest = max(it.documents.count for it in sizes.benchmarks.values())
-        step = self._full_step
-        on = self.base["full_step_measured_on"]
         bm25 = self.rates["bm25"]["peak_bytes_a_document"]
-        pool = min(head.dev_passages or sizes.train_passages, sizes.train_passages)
+        pool = capped(sizes.train_passages, self.params.finetune.shared.dev_passages)
         return {
-            "the store, memory-mapped, once for all processes; training reads it at random": trained
-            * self.dim
-            * ELEMENT,
+            "the store, memory-mapped, once for all processes; training reads it at random": store,
             # A column of text, and the same texts as Python's strings.
             "texts, in each process that encodes or trains": 2 * characters(sizes.texts["finetune"]) + 110 * trained,
             "passages scored on dev by a frozen base, in each process": pool * (self.dim + self.output_dim) * ELEMENT,
             "weights, gradients and Adam's moments of a base that trains": TRAINED_WEIGHT * self.base["parameters"],
             f"a step of it as measured, {on['batch_size']} pairs of {on['tokens']} tokens in passes of "
-            f"{on['forward_size']} texts (it grows with both)": step["peak_bytes"],
+            f"{on['forward_size']} texts (it grows with both)": self._full_step["peak_bytes"],
             f"BM25 on the largest benchmark, {count(largest)} documents": bm25 * largest,
             f"BM25 on {count(sizes.train_passages)} passages, were negatives mined": bm25 * sizes.train_passages,
         }
+
+
+def capped(number: int, limit: int | None) -> int:
+    return min(number, limit or number)
 
 
 def count(number: float) -> str:

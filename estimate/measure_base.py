@@ -28,15 +28,15 @@ from ragcun.train.trainee import FrozenTrainee, LiveTrainee, Trainee
 logger = logging.getLogger(__name__)
 
 LENGTHS = (8, 32, 64, 128, 256)
-# Of a full training step: queries, tokens of each text, texts in a forward pass.
+# A full training step: queries, tokens of each text, texts in a forward pass.
 STEP = {"batch_size": 16, "tokens": 64, "forward_size": 32}
-# Of steps of the projection alone: the default's, and those of experiments/paper.sh.
+# Steps of the projection alone, as batch size and store negatives: the default's, and those of experiments/paper.sh.
 HEAD_STEPS = ((256, 4096), (1024, 16384))
 OUTPUT_DIM = 512
 
 
 def base_rates(name: str, words: Sequence[str]) -> dict[str, Any]:
-    """A base's sizes, texts per second by dtype and length, full training steps and steps of a projection on it."""
+    """The sizes of a base; rates of encoding, of full training steps, and of training a projection on it."""
     logger.info("measuring %s", name)
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder, "base")
@@ -58,7 +58,7 @@ def base_rates(name: str, words: Sequence[str]) -> dict[str, Any]:
 
 
 def encode_rates(model: SentenceTransformer, words: Sequence[str], tokens_a_word: float) -> dict[str, Any]:
-    """Texts per second of a batch by dtype and length in tokens."""
+    """Texts per second of a batch, by dtype and length in tokens."""
     size = 256 if torch.cuda.is_available() else 32
     dtypes: tuple[Dtype, ...] = get_args(Dtype)
     rates: dict[str, list[list[float]]] = {dtype: [] for dtype in dtypes}
@@ -71,7 +71,7 @@ def encode_rates(model: SentenceTransformer, words: Sequence[str], tokens_a_word
 
 
 def step_rates(base: Path, texts: list[str]) -> dict[str, Any]:
-    """Full training steps by dtype, and with cached gradients or activations that are kept."""
+    """Full training steps by dtype, with cached gradients and with activations that are kept."""
     steps = {
         f"{dtype} {'cached' if cached else 'kept'}": in_own_process(full_step, str(base), texts, dtype, cached)
         for dtype in get_args(Dtype)
@@ -88,13 +88,7 @@ def full_step(folder: str, texts: list[str], dtype: Dtype, cached: bool) -> dict
     ).train()
     encoder.max_seq_length = min(STEP["tokens"], encoder.max_seq_length or STEP["tokens"])
     before = peak_memory()
-    trainee = LiveTrainee(
-        encoder,
-        texts,
-        chunk=STEP["forward_size"],
-        dtype=dtype,
-        cache_gradients=cached,
-    )
+    trainee = LiveTrainee(encoder, texts, chunk=STEP["forward_size"], dtype=dtype, cache_gradients=cached)
     seconds = _step_seconds(trainee, len(texts) // 2, 0, dtype)
     tokens = int(encoder.preprocess(texts)["attention_mask"].sum())
     return {"tokens_a_second": tokens / seconds, "peak_bytes": peak_memory(), "bytes_before": before}
@@ -119,7 +113,7 @@ def head_rates(dim: int) -> dict[str, Any]:
 
 
 class _Projection:
-    """As much of an encoder as its head needs, without a base."""
+    """The part of an encoder that its head needs, without a base."""
 
     def __init__(self, dim: int) -> None:
         self.projection = build_projection(dim, OUTPUT_DIM, 0.0)
@@ -130,7 +124,7 @@ class _Projection:
 
 
 def _step_seconds(trainee: Trainee, batch: int, store: int, dtype: str) -> float:
-    """Loading, forward, backward and optimizer of one global batch; texts 0 … batch-1 ask, the next answer."""
+    """Seconds of one global batch, from loading to the optimizer; texts 0 … batch-1 are queries, the next their answers."""
     loss = RetrievalLoss(
         trainee.model, similarity="cosine", temperature=0.05, isotropy_weight=1.0, isotropy_directions=64
     )
@@ -165,7 +159,7 @@ def _to(value: Any, device: torch.device) -> Any:
 
 
 def row_cache_bytes(dim: int, rows: int = 4000) -> float:
-    """Of the row cache's file, for each text."""
+    """Bytes that the row cache's file takes for a text."""
     with tempfile.TemporaryDirectory() as folder:
         cache = RowCache(Path(folder), max_bytes=10**12)
         empty = size_of(Path(folder))

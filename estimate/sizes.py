@@ -1,7 +1,7 @@
 """How large the data of a run is: published figures, each with its origin, and the counts that follow from the params.
 
-What is not published is assumed, and stands in ASSUMED; a text's length is in words, so that a base's own tokenizer, as
-measured, gives its tokens.
+CHARACTERS_A_WORD, CROP and WIKIPEDIA_FILL are not published but assumed or counted here. Lengths of texts are in words; the
+measured tokens per word of a base give its tokens.
 """
 
 from collections.abc import Iterable, Mapping
@@ -48,7 +48,7 @@ VITAL = {"download_bytes": 4_869_272, "articles": 10_033, "train": 7_033, "pairs
 FANOUTQA = {"download_bytes": 390_256, "queries": 161 + 404}
 EMBEDDED_WORDS = {"vital-descriptions": (5.9, 79.0), "fanoutqa": (16.7, 79.0)}
 CHARACTERS_A_WORD = 6.3
-# Of ragcun/prepare/pretraining.py: the mean share of its passage's words that a crop has, and the share of the dev pairs.
+# As in ragcun/prepare/pretraining.py: the mean share of a passage's words that a crop has, and the share of the dev pairs.
 CROP, PRETRAINING_DEV = 0.3, 0.05
 # Long articles give passages near wikipedia.max_length, short ones anything above min_length: the mean is assumed half-way.
 WIKIPEDIA_FILL = 0.5
@@ -56,7 +56,7 @@ WIKIPEDIA_FILL = 0.5
 
 @dataclass(frozen=True)
 class Group:
-    """Texts of a kind: how many, and their mean words."""
+    """Texts of a kind: how many, and their mean length in words."""
 
     count: int
     words: float
@@ -74,13 +74,21 @@ class Corpus:
     queries: Group
     download_bytes: int
 
+    @property
+    def texts(self) -> tuple[Group, ...]:
+        return self.documents, self.queries
+
 
 @dataclass(frozen=True)
 class Pairs:
     """Labelled pairs.
 
-    raw, raw_texts: of all splits, and every text they name. train, dev_queries: what is prepared. added: the train
-    passages that they bring beside the unlabelled ones. others: further distinct texts.
+    Attributes:
+        raw, raw_texts: pairs of all splits, and every text they name.
+        train, dev_queries: what is prepared.
+        added: the train passages that they bring beside the unlabelled ones.
+        others: further distinct texts.
+        words: of a query, and of the document that answers it.
     """
 
     download_bytes: int
@@ -90,13 +98,12 @@ class Pairs:
     dev_queries: int
     added: Group
     others: tuple[Group, ...]
-    # Of a query, and of the document that answers it.
     words: tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the stages of one run handle."""
+    """What the stages of a run handle."""
 
     passages: Group
     passages_download: int
@@ -106,14 +113,14 @@ class Sizes:
 
     @classmethod
     def of(cls, params: Params) -> "Sizes":
-        """Those of a run with these params. Raises SystemExit for data whose size is not known here."""
+        """The sizes of a run with these params. Raises SystemExit for data of unknown size."""
         passages, download = _passages(params)
         benchmarks = {name: _benchmark(name) for name in params.data.benchmarks}
         return cls(passages, download, _pairs(params), params.pretrain.num_pairs, benchmarks)
 
     @property
     def train_passages(self) -> int:
-        """The store, of which negatives are drawn."""
+        """The store, from which negatives are drawn."""
         return self.passages.count + self.pairs.added.count
 
     @property
@@ -124,7 +131,7 @@ class Sizes:
 
     @property
     def texts(self) -> Mapping[str, tuple[Group, ...]]:
-        """Of data/pairs, by task."""
+        """The texts of data/pairs, by task."""
         crops = Group(2 * self.pretraining_pairs, self.passages.words * CROP)
         return {"finetune": (self.passages, self.pairs.added, *self.pairs.others), "pretrain": (crops,)}
 
@@ -154,7 +161,7 @@ def _pairs(params: Params) -> Pairs:
     if params.data.pairs == "vital-descriptions":
         query, document = EMBEDDED_WORDS["vital-descriptions"]
         raw = VITAL["pairs"] + VITAL["dev"] + VITAL["test"]
-        # They ask for the passages themselves.
+        # Their answers are the passages themselves.
         return Pairs(
             download_bytes=VITAL["download_bytes"],
             raw=raw,

@@ -1,4 +1,4 @@
-"""How rates are taken: times, memory, texts of a length, and processes of their own."""
+"""How rates are taken: time, memory, texts of a length, and separate processes."""
 
 import multiprocessing
 import resource
@@ -11,13 +11,13 @@ import torch
 
 
 def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call it where nothing else has taken memory."""
+    """Call it in a fresh process, where nothing else has taken memory."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(function, arguments)
 
 
 def texts_of(words: Sequence[str], length: float, count: int) -> list[str]:
-    """`count` texts of about `length` words, in turn from all of the words."""
+    """`count` texts of about `length` words, cut one after the other from `words`."""
     size = max(1, round(length))
     starts = [row * size % (len(words) - size) for row in range(count)]
     return [" ".join(words[start : start + size]) for start in starts]
@@ -28,7 +28,7 @@ def rate(count: int, call: Callable[..., Any], *arguments: Any) -> float:
 
 
 def seconds_of(call: Callable[[], Any]) -> float:
-    """Of the faster of two runs."""
+    """Seconds of the faster of two calls."""
     taken = []
     for _ in range(2):
         began = time.perf_counter()
@@ -40,10 +40,10 @@ def seconds_of(call: Callable[[], Any]) -> float:
 
 
 def peak_memory(*, device: bool = True) -> int:
-    """The most that was in use: of the GPU where there is one, else of the process."""
+    """The most bytes in use: of the GPU where there is one, else of the process."""
     if device and torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
-    # Not getrusage's figure, which a process takes over from the one that started it.
+    # getrusage's figure would include the peak of the parent process.
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.is_file() else []
     found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")]
