@@ -1,4 +1,4 @@
-"""Results of benchmarks and models that the pipeline no longer names are moved out of its way.
+"""Move away the results of benchmarks and models that the pipeline no longer names.
 
 DVC removes the outputs of a stage before it runs it, but not those of a stage that is gone. `compare` depends on whole
 folders, because DVC templates no list into `deps`: what such a stage left there would enter dvc.lock, and another clone's

@@ -105,12 +105,12 @@ def leakage_counts(comparison: Comparison) -> pd.DataFrame:
 
 def _measures(comparison: Comparison) -> pd.DataFrame:
     whole = comparison.table
-    columns = [name for name in map(str, whole) if "@" in name and "." not in name]
-    isotropy = [name for name in map(str, whole) if name.startswith("isotropy.")]
-    table = whole[["benchmark", "split", "model", "queries", *columns, *isotropy]].copy()
+    names = list(map(str, whole))
+    figures = [name for name in names if "@" in name and "." not in name]
+    figures += [name for name in names if name.startswith("isotropy.")]
+    table = whole[["benchmark", "split", "model", "queries", *figures]]
     table = table.sort_values(["benchmark", "split"], ascending=[True, False], kind="stable")
-    for name in [*columns, *isotropy]:
-        table[name] = table[name].map(_figure)
+    table[figures] = table[figures].map(_figure)
     return table.rename(columns=lambda name: str(name).removeprefix("isotropy."))
 
 
