@@ -1,5 +1,6 @@
 """Run a function in several real gloo processes."""
 
+import multiprocessing
 import os
 import socket
 import tempfile
@@ -11,16 +12,31 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+# Processes are forked from one that has imported these and done nothing else: each would need seconds to import them itself.
+multiprocessing.set_forkserver_preload(["torch", "sentence_transformers", "datasets"])
+
 
 def run_in_processes(function: Callable[..., Any], world_size: int, *args: Any) -> list[Any]:
     """`function(*args)` on every rank of a process group; what each returned (tensors and plain values), by rank."""
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_worker, (world_size, _free_port(), folder, function, args), nprocs=world_size)
+        arguments = (world_size, _free_port(), folder, dict(os.environ), function, args)
+        mp.start_processes(_worker, arguments, nprocs=world_size, start_method="forkserver")
         return [torch.load(Path(folder, f"{rank}.pt"), weights_only=True) for rank in range(world_size)]
 
 
-def _worker(rank: int, world_size: int, port: int, folder: str, function: Callable[..., Any], args: Any) -> None:
+def _worker(
+    rank: int,
+    world_size: int,
+    port: int,
+    folder: str,
+    inherited: dict[str, str],
+    function: Callable[..., Any],
+    args: Any,
+) -> None:
     torch.set_num_threads(1)
+    # What was forked has the environment of the first test that asked for processes.
+    os.environ.clear()
+    os.environ.update(inherited)
     # As torchrun sets them: the Trainer looks for these.
     environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}
     environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
