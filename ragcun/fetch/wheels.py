@@ -22,14 +22,7 @@ from ragcun.fetch.archives import DAMAGED
 logger = logging.getLogger(__name__)
 
 _PIP_LINES = 8
-_NO_NETWORK = (
-    "Retrying (Retry(",
-    "NewConnectionError",
-    "NameResolutionError",
-    "ConnectionError",
-    "timed out",
-    "ProxyError",
-)
+_NO_NETWORK = ("Retrying (Retry(", "NameResolutionError", "ConnectionError", "timed out", "ProxyError")
 
 
 @dataclass(frozen=True)

@@ -78,17 +78,13 @@ class BeirBenchmark:
         judgements = {split: _rows(folder / "qrels" / f"{split}.tsv") for split in expected.splits}
         (folder / "qrels" / f"{reported}.tsv").replace(folder / "qrels" / "test.tsv")
         benchmark = read_benchmark(folder, name=name, queries_are_documents=rule)
-        queries = {split: benchmark.queries["test" if split == reported else split] for split in judgements}
-        found = beir_sets.Folder(
-            len(benchmark.doc_ids),
-            {split: beir_sets.Counts(len(queries[split]), count) for split, count in judgements.items()},
-        )
-        figures = _by_what_they_count(expected)
-        wrong = [
-            f"{count} {what} instead of {figures[what]}"
-            for what, count in _by_what_they_count(found).items()
-            if count != figures[what]
-        ]
+        # Of each figure, what was found and what was published.
+        figures = {"documents": (len(benchmark.doc_ids), expected.documents)}
+        for split, counts in expected.splits.items():
+            queries = benchmark.queries["test" if split == reported else split]
+            figures[f"queries in {split}"] = len(queries), counts.queries
+            figures[f"judgements in {split}"] = judgements[split], counts.judgements
+        wrong = [f"{found} {what} instead of {known}" for what, (found, known) in figures.items() if found != known]
         if wrong and self.published:
             raise RagcunError(f"BEIR's {name} has {', '.join(wrong)}; name a mirror with BEIR's own in data.beir_url")
         checks = sorted([*figures, "md5"])
@@ -108,13 +104,6 @@ def _rows(qrels: Path) -> int:
     """The judgements in the file, a line each below the header."""
     with qrels.open("rb") as file:
         return sum(bool(line.strip()) for line in file) - 1
-
-
-def _by_what_they_count(folder: beir_sets.Folder) -> dict[str, int]:
-    counts = {"documents": folder.documents}
-    for split, of in folder.splits.items():
-        counts |= {f"{what} in {split}": count for what, count in of._asdict().items()}
-    return counts
 
 
 class LocalBenchmark:

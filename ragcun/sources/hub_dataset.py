@@ -112,40 +112,32 @@ class HubDataset:
                 )
 
     def _check_schema(self, found: pa.Schema, shard: HubFile) -> None:
-        for problem in _problems(found, self.schema, ""):
+        for problem in _problems(pa.struct(list(found)), pa.struct(list(self.schema)), ""):
+            columns = ", ".join(f"{field.name} ({field.type})" for field in found)
             raise RagcunError(
-                f"{self._where}: {shard.path} {problem}. It has {_described(found)}. The data has changed: pin `revision` "
+                f"{self._where}: {shard.path} {problem}. It has {columns}. The data has changed: pin `revision` "
                 "in params.yaml to a commit that has the columns ragcun reads"
             )
 
 
-def _problems(found: Any, wanted: Any, inside: str) -> Iterator[str]:
-    """What keeps the fields of a schema or struct from being read as `wanted`, in words."""
-    types = {field.name: field.type for field in found}
-    for field in wanted:
-        name = inside + field.name
-        if field.name not in types:
-            yield f"lacks the column {name!r}"
-        elif not _fits(types[field.name], field.type):
-            if pa.types.is_struct(field.type) and pa.types.is_struct(types[field.name]):
-                yield from _problems(types[field.name], field.type, name + ".")
+def _problems(found: pa.DataType, wanted: pa.DataType, name: str) -> Iterator[str]:
+    """What keeps the column `name`, or the columns where it is "", from being read as `wanted`, in words."""
+    types = pa.types
+    if types.is_struct(wanted) and types.is_struct(found):
+        for field in wanted:
+            inner = f"{name}.{field.name}" if name else field.name
+            if found.get_field_index(field.name) < 0:
+                yield f"lacks the column {inner!r}"
             else:
-                yield f"has the column {name!r} as {types[field.name]} instead of {field.type}"
+                yield from _problems(found.field(field.name).type, field.type, inner)
+    elif types.is_list(wanted) and (types.is_list(found) or types.is_large_list(found)):
+        yield from _problems(found.value_type, wanted.value_type, name)
+    elif not (_is_text(found) if types.is_string(wanted) else types.is_integer(wanted) and types.is_integer(found)):
+        yield f"has the column {name!r} as {found} instead of {wanted}"
 
 
-def _fits(found: pa.DataType, wanted: pa.DataType) -> bool:
-    is_type = pa.types
-    if is_type.is_string(wanted):
-        return is_type.is_string(found) or is_type.is_large_string(found) or is_type.is_string_view(found)
-    if is_type.is_integer(wanted):
-        return is_type.is_integer(found)
-    if is_type.is_list(wanted):
-        return (is_type.is_list(found) or is_type.is_large_list(found)) and _fits(found.value_type, wanted.value_type)
-    return is_type.is_struct(found) and not any(_problems(found, wanted, ""))
-
-
-def _described(schema: pa.Schema) -> str:
-    return ", ".join(f"{field.name} ({field.type})" for field in schema)
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def _to_rows(batch: pa.RecordBatch, report: SourceReport) -> list[dict[str, Any]]:
@@ -159,7 +151,7 @@ def _to_rows(batch: pa.RecordBatch, report: SourceReport) -> list[dict[str, Any]
 
 
 def _as_bytes(kind: pa.DataType) -> pa.DataType:
-    if _fits(kind, pa.string()):
+    if _is_text(kind):
         return pa.large_binary()
     if pa.types.is_struct(kind):
         return pa.struct([(field.name, _as_bytes(field.type)) for field in kind])
