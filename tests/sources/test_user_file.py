@@ -17,19 +17,19 @@ from tests.sources.user_files import ROWS, SETTINGS, TEXT_SUFFIXES, pairs, write
     [
         (
             "nowhere.csv",
-            r"data\.pairs names nowhere\.csv, and there is no such file in /.*; correct the path in params",
+            r"data\.pairs names nowhere\.csv, which does not exist in /.*; correct the path in params",
         ),
         ("folder", r"data\.pairs names folder, which is a folder; name a file \(\.jsonl, .*\.parquet\) in it"),
         ("folder.csv", r"names folder\.csv, which is a folder"),
         ("a.json", r"names a\.json, which is none of \.jsonl, \.csv, \.tsv, \.parquet; save it as one of these"),
         ("a", r"names a, which is none of"),
         ("a.csv.gz", r"names a\.csv\.gz, which is none of"),
-        ("empty.csv", r"empty\.csv is empty; fill it, or name another file in params\.yaml \(data\.pairs\)"),
+        ("empty.csv", r"data\.pairs names empty\.csv, which is empty; fill it, or name another file in params\.yaml"),
         ("pipe.csv", r"names pipe\.csv, which is no regular file"),
         ("x" * 300 + ".csv", r"names 'x{60}'?…?: .*File name too long.*; correct the path"),
-        ("nul\0.csv", r"names nul\0\.csv, and there is no such file"),
+        ("nul\0.csv", r"names nul\0\.csv, which does not exist"),
         ("~nobody-of-this-name/a.csv", r"names '~nobody.*home directory.*; correct the path"),
-        ("broken.csv", r"names broken\.csv, and there is no such file"),
+        ("broken.csv", r"names broken\.csv, which does not exist"),
     ],
 )
 def test_a_path_that_is_no_file_of_pairs_is_an_error(

@@ -112,23 +112,22 @@ def listed(names: Sequence[str]) -> str:
 
 
 def _find(path: Path, key: str, suffixes: tuple[str, ...]) -> Path:
+    known = ", ".join(suffixes)
     try:
         path = path.expanduser()
         if path.is_dir():
-            raise RagcunError(f"{key} names {path}, which is a folder; name a file ({', '.join(suffixes)}) in it")
-        if path.suffix.lower() not in suffixes:
-            raise RagcunError(
-                f"{key} names {path}, which is none of {', '.join(suffixes)}; save it as one of these under its suffix"
-            )
-        if not path.exists():
-            raise RagcunError(
-                f"{key} names {path}, and there is no such file in {Path.cwd()}; correct the path in params.yaml"
-            )
-        if not path.is_file():
-            raise RagcunError(f"{key} names {path}, which is no regular file; save what it gives as a file")
-        if not path.stat().st_size:
-            raise RagcunError(f"{path} is empty; fill it, or name another file in params.yaml ({key})")
+            wrong = f"is a folder; name a file ({known}) in it"
+        elif path.suffix.lower() not in suffixes:
+            wrong = f"is none of {known}; save it as one of these under its suffix"
+        elif not path.exists():
+            wrong = f"does not exist in {Path.cwd()}; correct the path in params.yaml"
+        elif not path.is_file():
+            wrong = "is no regular file; save what it gives as a file"
+        elif not path.stat().st_size:
+            wrong = "is empty; fill it, or name another file in params.yaml"
+        else:
+            return path
     # A name too long for the file system, a NUL byte in it, a `~user` that nobody is.
     except (OSError, ValueError, RuntimeError) as error:
         raise RagcunError(f"{key} names {shown(str(path))}: {error}; correct the path in params.yaml") from error
-    return path
+    raise RagcunError(f"{key} names {path}, which {wrong}")
