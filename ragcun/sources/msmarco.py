@@ -22,7 +22,7 @@ from ragcun.fetch.hub.client import HubRepo
 from ragcun.param_data import MsMarco as Settings
 from ragcun.sources.clean import clean_text
 from ragcun.sources.draw import keyed_hash
-from ragcun.sources.hub_dataset import HubDataset
+from ragcun.sources.hub_rows import HubDataset
 from ragcun.sources.records import Pair, Split
 from ragcun.sources.source_report import SourceReport
 

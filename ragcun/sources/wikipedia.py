@@ -15,7 +15,7 @@ from ragcun.core.errors import RagcunError
 from ragcun.fetch.hub.client import HubRepo
 from ragcun.param_data import Wikipedia as Settings
 from ragcun.sources.clean import clean_text
-from ragcun.sources.hub_dataset import HubDataset, configurations
+from ragcun.sources.hub_rows import HubDataset, configurations
 from ragcun.sources.records import Passage
 from ragcun.sources.source_report import SourceReport
 from ragcun.sources.wikipedia_text import clean_article, cut_passages

@@ -9,7 +9,7 @@ import pytest
 
 from ragcun.core.errors import RagcunError
 from ragcun.fetch.hub.client import HubRepo
-from ragcun.sources.hub_dataset import HubDataset, configurations
+from ragcun.sources.hub_rows import HubDataset, configurations
 from ragcun.sources.source_report import SourceReport
 from tests.servers.http import Fault
 from tests.servers.hub import Repo, article, ms_marco_files, ms_marco_row, parquet, wikipedia_files
