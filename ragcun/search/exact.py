@@ -126,8 +126,8 @@ def _fill(
         parts = best.split(chunks[0])[: len(sides)]
         bar = tqdm(rank_of_row.split(chunks[1]), desc="search", unit="chunk", disable=not progress)
         for documents, ranks in zip(_sides(corpus, chunks[1], similarity, best.device, "document"), bar, strict=True):
-            merge = partial(_merge, documents=documents, ranks=ranks.to(best.device), similarity=similarity)
-            for part, merged in zip(parts, side_by_side(merge, parts, sides), strict=True):
+            step = partial(_merge, documents=documents, ranks=ranks.to(best.device), similarity=similarity)
+            for part, merged in zip(parts, side_by_side(step, parts, sides), strict=True):
                 part.copy_(merged)
 
 
