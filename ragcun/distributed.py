@@ -144,7 +144,7 @@ def gather_rows(rows: Tensor, total: int) -> Tensor:
     """
     if not _started():
         return rows
-    # A sum of wholes that are zero outside a rank's part: one collective, whatever the sizes.
+    # Each rank adds a whole that is zero outside its part: one collective for parts of any size.
     whole = rows.new_zeros((total, *rows.shape[1:]))
     whole[shard(total)] = rows
     return _Sum.apply(whole)

@@ -21,8 +21,8 @@ from ragcun.params import Role, Similarity
 
 # Their position ids begin after the padding token's id, so they read fewer tokens than they have positions.
 _POSITIONS_AFTER_PADDING = {"mpnet", "roberta", "xlm-roberta", "camembert"}
-# As in encode_query and encode_document: the names of a role's prompt, of which the first that the model has counts, and the
-# task by which a Router chooses a route.
+# As in encode_query and encode_document: a role's prompt has the first of these names that the model knows, and a Router
+# chooses the route by the task.
 _PROMPTS: dict[Role, tuple[str, ...]] = {"query": ("query",), "passage": ("document", "passage", "corpus")}
 _TASKS: dict[Role, str] = {"query": "query", "passage": "document"}
 

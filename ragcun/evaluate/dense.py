@@ -29,7 +29,7 @@ def evaluate_dense(model: Path, benchmark: Benchmark, embeddings: Path, embed: E
 
     Args:
         embeddings: `data/embeddings/<benchmark>`, the base's vectors.
-        embed: how texts are encoded where they must be.
+        embed: how texts are encoded, if they must be.
         top_k: documents retrieved for a query.
     """
     query_ids = list(benchmark.all_queries)
@@ -54,12 +54,12 @@ def evaluate_dense(model: Path, benchmark: Benchmark, embeddings: Path, embed: E
 
 @contextmanager
 def benchmark_vectors(model: Path, benchmark: Benchmark, embeddings: Path, embed: Embed) -> Iterator[Vectors]:
-    """The benchmark's vectors under the model while the block runs, made from stored ones where they can be."""
+    """The model's vectors of the benchmark while the block runs, made from stored ones if they can be."""
     stored = read_embeddings(embeddings)
     projection = saved_projection(model, stored.manifest, embed, distributed.device())
     with scratch_folder() as scratch:
         if projection is not None:
-            arrays = {name: _projected(projection, rows, scratch / name) for name, rows in stored.arrays.items()}
+            arrays = {name: _projected(projection, rows, scratch / f"{name}.npy") for name, rows in stored.arrays.items()}
             yield Vectors(arrays["corpus"], arrays["queries"], projection.similarity)
         else:
             # Imports the libraries of models, which takes longer than the work that a projection leaves to do.
@@ -68,10 +68,9 @@ def benchmark_vectors(model: Path, benchmark: Benchmark, embeddings: Path, embed
             yield whole_model_vectors(model, benchmark, stored, embed, scratch)
 
 
-def _projected(projection: SavedProjection, rows: np.ndarray, folder: Path) -> np.ndarray:
-    """The projection of `rows`, memory-mapped in `folder`; every rank projects its shard."""
+def _projected(projection: SavedProjection, rows: np.ndarray, path: Path) -> np.ndarray:
+    """The projection of `rows`, memory-mapped in `path`; every rank projects its shard."""
     mine = distributed.shard(len(rows))
-    path = folder.with_suffix(".npy")
     with shared_array(path, (len(rows), projection.dim)) as projected:
         projected[mine] = projection.project(rows[mine])
     return np.load(path, mmap_mode="r")

@@ -62,12 +62,7 @@ def _too_few(shape: tuple[int, ...]) -> RagcunError:
 
 
 def hubness(
-    vectors: np.ndarray,
-    *,
-    similarity: Similarity = "cosine",
-    k: int = 10,
-    sample: int = 5000,
-    seed: int = 0,
+    vectors: np.ndarray, *, similarity: Similarity = "cosine", k: int = 10, sample: int = 5000, seed: int = 0
 ) -> float:
     """Skewness of N_k, which counts how often a vector is among the k nearest of another one.
 

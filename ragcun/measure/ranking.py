@@ -13,7 +13,7 @@ import pytrec_eval
 from ragcun.core.errors import RagcunError
 
 Qrels = dict[str, dict[str, int]]
-"""{query id: {document id: relevance}}; a document is relevant where its relevance is above 0."""
+"""{query id: {document id: relevance}}; a document is relevant if its relevance is above 0."""
 
 Run = dict[str, dict[str, float]]
 """{query id: {document id: score}}."""

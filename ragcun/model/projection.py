@@ -35,8 +35,8 @@ class Head(SentenceTransformer):
 def build_projection(base_dim: int, output_dim: int, dropout: float) -> list[nn.Module]:
     """The modules of a projection from `base_dim` to `output_dim`, which needs no data to start from.
 
-    It is the identity where the dimensions are equal, takes the first axes where D is below d, and is an isometry where
-    D is above d.
+    It is the identity if the dimensions are equal, keeps the first axes if D is below d, and is an isometry if D is
+    above d.
 
     >>> build_projection(4, 2, dropout=0.1)[0].get_config_dict()["out_features"]
     4
