@@ -59,7 +59,9 @@ def benchmark_vectors(model: Path, benchmark: Benchmark, embeddings: Path, embed
     projection = saved_projection(model, stored.manifest, embed, distributed.device())
     with scratch_folder() as scratch:
         if projection is not None:
-            arrays = {name: _projected(projection, rows, scratch / f"{name}.npy") for name, rows in stored.arrays.items()}
+            arrays = {
+                name: _projected(projection, rows, scratch / f"{name}.npy") for name, rows in stored.arrays.items()
+            }
             yield Vectors(arrays["corpus"], arrays["queries"], projection.similarity)
         else:
             # Imports the libraries of models, which takes longer than the work that a projection leaves to do.
