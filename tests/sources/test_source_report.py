@@ -11,7 +11,7 @@ import numpy as np
 
 from ragcun.sources.source_report import SourceReport
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_lengths_are_those_of_the_texts() -> None:

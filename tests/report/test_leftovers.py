@@ -8,7 +8,7 @@ import yaml
 
 from ragcun.report.leftovers import set_leftovers_aside
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MODELS, BENCHMARKS = ("bm25", "base"), ("kept", "kept-too")
 
 

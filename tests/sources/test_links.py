@@ -11,7 +11,7 @@ from tests.sources.conftest import files_of, write_files
 
 pytestmark = pytest.mark.sources
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(

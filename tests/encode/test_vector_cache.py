@@ -311,7 +311,7 @@ cache.close()
 """
     command = [sys.executable, "-c", script, str(tmp_path)]
     writers = [
-        subprocess.Popen([*command, name], stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
+        subprocess.Popen([*command, name], stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
         for name in ("writer1", "writer2")
     ]
     for writer in writers:

@@ -19,7 +19,7 @@ from ragcun.train.selection import dev_evaluator, evaluation_pool
 from ragcun.train.trainee import FrozenTrainee
 from ragcun.train.trainer import Trainer
 from tests.small_run import SETTINGS, paces, recipe
-from tests.test_training import encoder_on, parameters, problem, run
+from tests.train.test_fit import encoder_on, parameters, problem, run
 
 
 def test_a_rows_losses_are_the_means_of_the_steps_since_the_row_before(

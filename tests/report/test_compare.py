@@ -14,7 +14,7 @@ from ragcun.evaluate.results import write_evaluation
 from stages import compare
 from tests.tiny import tiny_benchmark
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BENCHMARKS = ("vital-descriptions", "fanoutqa")
 LEFTOVERS = ("data/benchmarks/gone", "data/runs/base/gone", "data/runs/old/fanoutqa", "metrics/base/gone.json")
 

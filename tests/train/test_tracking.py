@@ -11,8 +11,8 @@ from ragcun.params import Tracking
 from ragcun.train import tracking
 from ragcun.train.tracking import trackers
 from tests.processes import run_in_processes
-from tests.test_training import encoder_on
-from tests.test_training import run as run_training
+from tests.train.test_fit import encoder_on
+from tests.train.test_fit import run as run_training
 
 pytestmark = pytest.mark.engine
 
