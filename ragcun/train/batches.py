@@ -1,7 +1,7 @@
 """The global batches of a run: a pure function of the seed and the step, the same on every process.
 
-Step s of a run draws its pairs from the permutation of its epoch and its store negatives from its own generator, so
-a resumed run and a run on more processes see the very same batches. Every rank plans the whole global batch; the
+Step s takes its pairs from the permutation of its epoch, and draws its store negatives with a generator of its own. So a
+resumed run, or one on more processes, sees the same batches. Every rank plans the whole global batch; the
 collator then loads only this rank's shard of its queries and of its distinct candidates. The last, incomplete batch
 of an epoch is used like any other, at every world size, even where it holds one query (6,913 = 27 × 256 + 1): spreading the
 remainder over the others would change every batch of every seed, and over three seeds the difference was noise.
@@ -130,7 +130,7 @@ class Features:
 
 
 class Targets(TypedDict):
-    """What the loss needs of a batch besides the embeddings.
+    """What the loss needs besides the embeddings.
 
     queries, candidates: their numbers in the global batch.
     query_chunks: how many of this rank's chunks are queries; the others are candidates.
@@ -151,11 +151,11 @@ class Targets(TypedDict):
 
 
 class BatchCollator:
-    """Turns a global batch into this rank's share of it: features to embed, targets and masks.
+    """Makes this rank's share of a global batch: features to embed, targets and masks.
 
     Args:
         load: from text ids and their role (`query` or `passage`) to features.
-        known_positives: the passages that are right for a query; they are masked unless they are its target.
+        known_positives: the right passages of each query; all but its target are masked.
     """
 
     # SentenceTransformerTrainer reads this of its collators.

@@ -1,4 +1,4 @@
-"""The README.md of a saved model: how to use it, and what it was made with."""
+"""The README.md of a saved model: how to use it, and the settings and data that made it."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The model as training starts from it: a base with the projection it brings, or with a new one over the base's vectors."""
+"""The model that training starts with: a base and its own projection, or a new one made from the base's vectors."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +39,7 @@ _DECIDING = {"seed", "output_dim", "similarity", "whitening", "projection_init",
 
 
 def deciding(params: Params) -> dict[str, Any]:
-    """Of the params, those at the top that every model depends on."""
+    """The top-level params that every model depends on."""
     return params.model_dump(mode="json", include=_DECIDING)
 
 
@@ -48,11 +48,10 @@ def initial_model(
 ) -> IsotropicGaussianEncoder:
     """The model that training from the folder `init` starts with.
 
-    A projection that `init` brings goes on; a base without one gets a new one, as `projection_init` says.
+    If `init` has a projection, training goes on with it; else a new one is made, as `projection_init` says.
 
     Raises:
-        RagcunError: the store is of another base, or the projection that `init` brings has another dimension than
-            `output_dim`.
+        RagcunError: the store is of another base, or the projection in `init` has another dimension than `output_dim`.
     """
     encoder = build_encoder(params, init, freeze_base=freeze_base, freeze_layers=freeze_layers)
     if not (init / LAYOUT_FILE).is_file():
@@ -77,10 +76,10 @@ def write_control(params: Params, kind: ProjectionInit, init: Path, inputs: Inpu
 def build_encoder(
     params: Params, init: Path, *, freeze_base: bool = True, freeze_layers: int = 0
 ) -> IsotropicGaussianEncoder:
-    """The base in `init` and the projection it brings, or an uninitialised one of `output_dim`.
+    """The base in `init` with its projection, or with an uninitialised one of `output_dim`.
 
     Raises:
-        RagcunError: the projection that it brings has another dimension than `output_dim`.
+        RagcunError: its projection has another dimension than `output_dim`.
     """
     torch.manual_seed(params.seed)
     kwargs: dict[str, Any] = {
@@ -116,7 +115,7 @@ def initialise_projection(encoder: IsotropicGaussianEncoder, params: Params, pas
 
 
 def training_passages(encoder: IsotropicGaussianEncoder, params: Params, inputs: Inputs) -> np.ndarray:
-    """The base's vectors (T, d) of the whole passages that may be trained on."""
+    """The base's vectors (T, d) of the whole passages of the train split."""
     stored = read_embeddings(inputs.store / "finetune")
     check_store(inputs.store / "finetune", stored, encoder, params)
     return take(stored.arrays["texts"], train_passage_ids(read_texts(inputs.pairs / "finetune")))

@@ -1,7 +1,7 @@
 """Groups of parameters, each with its own peak learning rate, warm-up and schedule.
 
-A group is found by its parameters' identity, not by names: a base's `encoder.layer.1` and the encoder's module `1` are
-then never confused.
+Groups go by the parameters' identity, not by names, which would confuse a base's `encoder.layer.1` with the encoder's
+module `1`.
 """
 
 import math
@@ -19,7 +19,7 @@ from ragcun.train.trainee import Trainee
 
 @dataclass(frozen=True)
 class Pace:
-    """How a learning rate goes over a run: nothing before `begin`, a linear warm-up, then the schedule.
+    """The course of a learning rate over a run: zero before `begin`, a linear warm-up, then the schedule.
 
     peak: the highest rate.
     warmup_ratio: the share of the steps after `begin` over which the rate rises.
@@ -32,11 +32,11 @@ class Pace:
     begin: float = 0.0
 
     def first_step(self, steps: int) -> int:
-        """The step, of `steps`, at which the group begins to train."""
+        """The step of `steps` at which the group begins to train."""
         return round(self.begin * steps)
 
     def factor(self, step: int, steps: int) -> float:
-        """The share of the peak rate that `step` (from 0) of `steps` is taken with."""
+        """The learning rate at `step` (from 0) of `steps`, as a share of the peak."""
         first = self.first_step(steps)
         if step < first:
             return 0.0
@@ -62,7 +62,7 @@ class Group:
 
 
 def parameter_groups(trainee: Trainee, paces: Mapping[str, Pace], layer_decay: float = 1.0) -> list[Group]:
-    """The model's trainable parameters as `base`, where it trains, and `projection`.
+    """Divide the trainable parameters into `projection` and, where the base trains, `base`.
 
     Args:
         paces: by those names.
@@ -118,7 +118,7 @@ def optimizer_groups(groups: list[Group], weight_decay: float, decayed: set[int]
 
 
 def scheduler_of(optimizer: torch.optim.Optimizer, groups: list[Group], steps: int) -> LambdaLR:
-    """A scheduler that gives each of the optimizer's groups the pace of its name, step by step."""
+    """A scheduler that moves each group of the optimizer at its own pace, step by step."""
     paces = {group.name: group.pace for group in groups}
 
     def factor(pace: Pace) -> Callable[[int], float]:
@@ -128,5 +128,5 @@ def scheduler_of(optimizer: torch.optim.Optimizer, groups: list[Group], steps: i
 
 
 def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
-    """The rate of each group that the next step is taken with."""
+    """Each group's learning rate for the next step."""
     return {part["name"]: float(part["lr"]) for part in optimizer.param_groups}

@@ -167,14 +167,14 @@ def _at_least_fp32(values: Tensor) -> Tensor:
 
 
 class LossMeans:
-    """The mean of each part of the loss since it was last asked for, over the steps and the ranks."""
+    """The mean of each part of the loss over ranks and over the steps since the last call of `means`."""
 
     def __init__(self) -> None:
         self._steps = 0
         self._sums: dict[str, float] = {}
 
     def add(self, parts: Mapping[str, Tensor]) -> None:
-        """Take in a step's parts on this rank."""
+        """Add the parts of one step on this rank."""
         self._steps += 1
         for name, value in parts.items():
             self._sums[name] = self._sums.get(name, 0.0) + value.item()
@@ -186,7 +186,7 @@ class LossMeans:
         return {"steps": self._steps, **sums}
 
     def means(self) -> dict[str, float]:
-        """The means, `loss` for all parts together; it begins anew."""
+        """The means, with `loss` for their sum; then start again."""
         sums = self.over_ranks()
         steps = int(sums.pop("steps"))
         self._steps, self._sums = 0, {}

@@ -1,7 +1,7 @@
-"""Checkpoints that an interrupted run goes on from: whole ones only, and one more when the process is told to end.
+"""Checkpoints that an interrupted run resumes from: whole ones only, and one more when the process is told to end.
 
-A checkpoint is sealed when all ranks have written their part: a list of its files with their hashes, written last.
-What has no seal, or differs from it, was cut off or damaged and is passed over for the one before.
+When all ranks have written their part of a checkpoint, it is sealed with a list of its files and their hashes. A checkpoint
+without a seal, or different from it, was cut off or damaged; the run resumes from the one before.
 """
 
 import json

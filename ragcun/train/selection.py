@@ -1,7 +1,7 @@
-"""Which checkpoint a run returns: the best on queries that are held out for it, step 0 among the candidates.
+"""Chooses the checkpoint that a run returns: the best on held-out queries; step 0 is a candidate.
 
-Those are the pairs' dev queries, ranked over the passages of data/pairs, and perhaps the dev queries of a benchmark
-that was brought in for validation; never a test split. The best weights are kept in a file of their own and read back
+The held-out queries are the pairs' dev queries, ranked over the passages of data/pairs, and the dev queries of
+`data.validation`, where it names a benchmark; never a test split. The best weights are kept in a file of their own and read back
 strictly: a failed read is an error, not silently the last weights.
 """
 
@@ -35,7 +35,7 @@ _WEIGHTS, _RECORD = "model.safetensors", "best.json"
 
 
 class QueriesEvaluator(BaseEvaluator):
-    """Measures at 10 of queries over a pool of passages, named `<name>_ndcg@10` and so on, and the pool's IsoScore.
+    """Scores queries over a pool of passages: `<name>_ndcg@10`, the other measures at 10, and the pool's IsoScore.
 
     Every rank calls it and gets the same answer. Each embeds its shard of the queries and of the passages, and searches its
     passages for all queries; what travels is the queries' vectors, the best hits of each shard, and sums.
@@ -128,12 +128,12 @@ def evaluation_pool(
 
 
 class BestCheckpoint(TrainerCallback):
-    """Keeps the weights of the best evaluation so far in a folder, across interruptions, and ends a run that no longer gains.
+    """Keeps the best weights so far in a folder, across interruptions, and ends a run that no longer improves.
 
     Args:
-        trained: what training changes: its parameters are kept.
-        folder: where; a record that is there already is continued.
-        metric: of the evaluation, decides what is best: the higher the better.
+        trained: its trainable parameters are kept.
+        folder: where they are kept; an earlier record there is continued.
+        metric: the measure that decides; higher is better.
         patience: evaluations after the best one, at which the run ends; None lets it run to its end.
     """
 

@@ -1,7 +1,6 @@
 """Experiment trackers beside the curves: TensorBoard, Weights & Biases, MLflow, DVCLive, by transformers' callbacks.
 
-What they write locally goes to data/tracking/<run>, which neither git nor dvc keeps. They are told what the curve is,
-and do not decide a result.
+Local trackers write to data/tracking/<run>, which neither git nor dvc keeps. Trackers see the curve and decide no result.
 """
 
 import os
@@ -20,7 +19,7 @@ FOLDER = Path("data/tracking")
 
 
 def trackers(tracking: Tracking, run: str) -> list[TrainerCallback]:
-    """The trackers that the params name, for a run of this name; on rank 0 only.
+    """The trackers that the params name, for the run `run`; on rank 0 only.
 
     Raises:
         RagcunError: one is not installed.

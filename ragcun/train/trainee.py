@@ -1,8 +1,8 @@
-"""The two shapes of the same model in training: on rows of the store, or live on texts.
+"""A model in training: its projection alone on rows of the store, or all of it live on texts.
 
-With a frozen base the projection alone trains, on the base's stored vectors of all texts; it shares its modules with
-the whole encoder, so what is trained is at once joined to its base. With a base that trains, texts are tokenized and go
-through the whole model, in chunks of like length, so that little is spent on padding.
+With a frozen base the projection alone trains, on the base's stored vectors. It shares its modules with the whole encoder,
+which so is trained too. With a base that trains, texts are tokenized and go through the whole model, in chunks of similar
+length, which need little padding.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from ragcun.train.batches import Features
 
 
 class Trainee(Protocol):
-    """What a training run needs of a model."""
+    """What a training run asks of a model."""
 
     # What the Trainer trains; its first `base_length` modules are the base, which may be none.
     model: SentenceTransformer
@@ -31,7 +31,7 @@ class Trainee(Protocol):
         """Texts by id as input of the model."""
 
     def vectors(self, ids: np.ndarray, role: Role) -> np.ndarray:
-        """Texts by id as embeddings, (n, D) float32, with the weights of now."""
+        """Texts by id as embeddings, (n, D) float32, with the current weights."""
 
 
 class FrozenTrainee:
@@ -63,12 +63,12 @@ class LiveTrainee:
     """A whole encoder, over texts.
 
     Args:
-        encoder: its base trains, or some of its layers do; it reads as many tokens as its `max_seq_length` says.
+        encoder: its base trains, or some layers of it; it cuts texts at its `max_seq_length`.
         texts: by text id.
         chunk: texts in one forward pass.
         dtype: of the forward passes that score the dev queries: float32, or bfloat16 for autocast.
-        cache_gradients: keep no chunk's activations for its backward pass but compute them again there, so that a step
-            needs the memory of one chunk, however large the batch. The gradients are the same.
+        cache_gradients: compute each chunk's activations again in its backward pass instead of keeping them: a step then
+            needs the memory of one chunk, however large the batch, and its gradients are the same.
     """
 
     def __init__(
@@ -106,9 +106,9 @@ class LiveTrainee:
 
 
 def freeze_unused(encoder: IsotropicGaussianEncoder) -> None:
-    """Freeze what neither a query's nor a passage's embedding depends on, such as BERT's pooler under mean pooling.
+    """Freeze parameters that no embedding depends on, such as BERT's pooler under mean pooling.
 
-    It gets no gradient; DDP would wait for one, and weight decay would shrink it.
+    They get no gradient: DDP would wait for one, and weight decay would shrink them.
     """
     training = encoder.training
     encoder.eval()

@@ -36,11 +36,11 @@ _LOSSES = "losses.json"
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run has to tell besides the model, which it trained in place.
+    """The result of a run, besides the model that it trained in place.
 
-    curve: one row for each evaluation: step, epoch, what was measured on dev, the mean losses since the row before, and
-        the learning rate of each group, that the next step would be taken with.
-    best_step, best_score: of the returned weights.
+    curve: one row for each evaluation: step, epoch, dev measures, the mean losses since the row before, and each group's
+        learning rate for the next step.
+    best_step, best_score: the step that gave the kept weights, and its score.
     """
 
     curve: pd.DataFrame
@@ -51,13 +51,13 @@ class TrainingResult:
 def training_arguments(
     settings: Training, *, steps: int, seed: int, work: Path
 ) -> SentenceTransformerTrainingArguments:
-    """The Trainer's arguments: evaluations and checkpoints at even distances, nothing that it would do by itself."""
+    """The Trainer's arguments: it evaluates and saves every so many steps, and reports nowhere by itself."""
     every = max(1, -(-steps // settings.evaluations))
     return SentenceTransformerTrainingArguments(
         output_dir=str(work),
         run_name=work.name,
         max_steps=steps,
-        # Only told to loggers: the batches are ours, and global.
+        # Loggers alone read it: the batches are ours, and global.
         per_device_train_batch_size=-(-settings.batch_size // distributed.world_size()),
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
@@ -84,13 +84,13 @@ def training_arguments(
 
 
 class Trainer(SentenceTransformerTrainer):
-    """SentenceTransformerTrainer on global batches that are planned by us, returning its best checkpoint.
+    """SentenceTransformerTrainer on the global batches that we plan; it ends with the best weights.
 
     Args:
-        batches: the run's, by step.
-        groups: all trainable parameters.
-        best: keeps the weights to return, in a folder below the arguments' `output_dir`.
-        measures: of the evaluations, those that are logged.
+        batches: by step.
+        groups: all trainable parameters, each in one group.
+        best: keeps the best weights, in a folder below the arguments' `output_dir`.
+        measures: the evaluations' measures that are logged.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Trainer(SentenceTransformerTrainer):
         measures: list[str],
         **kwargs: Any,
     ) -> None:
-        # The Trainer wants a dataset of its own; get_train_dataloader replaces it.
+        # The Trainer asks for a dataset; get_train_dataloader replaces it.
         super().__init__(train_dataset=Dataset.from_dict({"query": batches.queries}), **kwargs)
         self.batches, self.groups, self.best, self.measures = batches, groups, best, measures
         self.work = Path(str(self.args.output_dir))
@@ -129,7 +129,7 @@ class Trainer(SentenceTransformerTrainer):
             self.losses.load(checkpoint / _LOSSES)
             self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
             self.saved_step = self.state.global_step
-        # The model as it begins is a candidate too; a run that was cut off in an evaluation makes it now.
+        # Step 0 is a candidate too. A run that was cut off in an evaluation makes that evaluation now.
         self.args.eval_on_start = checkpoint is None or self._awaits_evaluation()
         if distributed.rank() > 0:
             # All ranks were seeded alike: with one stream they would drop the same places of their shares of the batch.
@@ -147,7 +147,7 @@ class Trainer(SentenceTransformerTrainer):
         return TrainingResult(self._curve(), record["step"], record["score"])
 
     def _checkpoint(self) -> Path | None:
-        """What to go on from, the same on every rank. Without the record of the best, step 0 must be scored again."""
+        """The checkpoint to resume from, the same on every rank; None where the record of the best weights is missing too."""
         (found, *_) = distributed.gather_objects(
             latest_whole(self.work) if distributed.is_main() and self.best.record() else None
         )
@@ -155,7 +155,7 @@ class Trainer(SentenceTransformerTrainer):
         return checkpoint
 
     def _awaits_evaluation(self) -> bool:
-        """Whether the evaluation of the step that the run goes on from was cut off: its checkpoint is written first."""
+        """Whether the run was cut off in the evaluation of the step that it resumes from; the checkpoint is written before it."""
         step = self.state.global_step
         due = step % self.state.eval_steps == 0 or step == self.state.max_steps
         return due and not any(

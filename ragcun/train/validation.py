@@ -1,6 +1,6 @@
-"""A benchmark's dev queries, to choose checkpoints on: `data/validation`, which no benchmark in the table comes from.
+"""The dev queries of `data.validation`, a benchmark that checkpoints are chosen on.
 
-Its texts have ids of their own, after those of the training pairs, so that a trainee embeds them like any other text.
+The ids of its texts follow those of the training pairs, so that a trainee embeds them like any other text.
 """
 
 from collections.abc import Sequence
