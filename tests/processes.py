@@ -13,6 +13,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 # Processes are forked from one that has imported these and done nothing else: each would need seconds to import them itself.
+# It must have no thread of its own: pyarrow's allocator would start one.
+os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
 multiprocessing.set_forkserver_preload(["torch", "sentence_transformers", "datasets"])
 
 
