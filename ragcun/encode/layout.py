@@ -16,14 +16,16 @@ LAYOUT_FILE = "ragcun.json"
 _UNHASHED = (LAYOUT_FILE, "README.md")
 
 
-def write_layout(folder: Path, base_modules: int, base: dict[str, Any]) -> None:
+def write_layout(folder: Path, base_modules: int, base: dict[str, Any] | None = None) -> None:
     """Write the layout of a model that lies in `folder`.
 
     Args:
         base_modules: how many of the model's modules, from the first, are the base.
-        base: what decides the base's vectors, as `ragcun.encode.encoder.describe` gives it.
+        base: what decides the base's vectors, as `ragcun.encode.encoder.describe` gives it; it makes the base known, and
+            is for a finished folder, whose files are hashed.
     """
-    write_json(folder / LAYOUT_FILE, {"base_modules": base_modules, "base": base, "files": _hashes(folder)})
+    known = {} if base is None else {"base": base, "files": _hashes(folder)}
+    write_json(folder / LAYOUT_FILE, {"base_modules": base_modules, **known})
 
 
 def saved_base_length(folder: Path, modules: int) -> int:

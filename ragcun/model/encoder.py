@@ -128,7 +128,12 @@ class IsotropicGaussianEncoder(SentenceTransformer):
 
     def save(self, path: str, *args: Any, **kwargs: Any) -> None:
         super().save(path, *args, **kwargs)
-        write_layout(Path(path), self.base_length, describe(self, list(self.base), "float32"))
+        write_layout(Path(path), self.base_length)
+
+    def save_finished(self, path: Path) -> None:
+        """Save a model that will not change, without a card, such that its base is known without loading it."""
+        self.save(str(path), create_model_card=False)
+        write_layout(path, self.base_length, describe(self, list(self.base), "float32"))
 
 
 def transformer_layers(model: SentenceTransformer) -> tuple[list[nn.Module], list[nn.Module]]:

@@ -60,9 +60,10 @@ def saved_projection(
     makes it: then the model must be loaded.
     """
     base = known_base(folder)
-    if base is None or {**base, "dtype": embed.dtype} != manifest:
+    if base is None:
         return None
-    if embed.max_length not in (None, base["max_length"]):
+    cut = embed.max_length or base["max_length"]
+    if {**base, "max_length": cut, "dtype": embed.dtype} != manifest:
         return None
     config = _json(folder / "config_sentence_transformers.json")
     modules = _json(folder / "modules.json")

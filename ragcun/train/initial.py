@@ -69,7 +69,7 @@ def write_control(params: Params, kind: ProjectionInit, init: Path, inputs: Inpu
     encoder = build_encoder(params, init)
     initialise_projection(encoder, params, training_passages(encoder, params, inputs))
     with atomic_folder(model_folder) as partial:
-        encoder.save(str(partial), create_model_card=False)
+        encoder.save_finished(partial)
         write_model_card(partial, encoder, name=model_folder.name, settings={"params": deciding(params)})
 
 

@@ -91,7 +91,7 @@ def publish(
         result, best = trained.result, recipe.settings.metric_for_best
         logger.info("%s: best %s %.4f at step %d", recipe.name, best, result.best_score, result.best_step)
         with atomic_folder(model_folder) as partial:
-            encoder.save(str(partial), create_model_card=False)
+            encoder.save_finished(partial)
             write_model_card(partial, encoder, name=recipe.name, settings=trained.decides)
         with atomic_file(curve_file) as partial:
             result.curve.to_csv(partial, sep="\t", index=False, float_format="%.6g")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from datasets import Dataset
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, ProgressCallback, TrainerState
@@ -241,9 +241,8 @@ class Trainer(SentenceTransformerTrainer):
         """No card while training: the saved model gets one that says what this project knows."""
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        # No model card and no pickled arguments; and not the encoder's own `save`, which hashes the files of a finished model:
-        # other ranks write to this folder at the same time.
-        SentenceTransformer.save(self.model, output_dir or str(self.work), create_model_card=False)
+        # Weights only: no model card, and no pickled arguments.
+        self.model.save_pretrained(output_dir or str(self.work), create_model_card=False)
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         # The evaluation before the first step may have ended the run.

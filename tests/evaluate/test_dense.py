@@ -55,7 +55,7 @@ def save_model(folder: Path, base: Path, similarity: Similarity = "cosine", *, m
         with torch.no_grad():
             for parameter in encoder.base.parameters():
                 parameter.add_(0.05 * torch.randn_like(parameter))
-    encoder.save(str(folder), create_model_card=False)
+    encoder.save_finished(folder)
     return folder
 
 

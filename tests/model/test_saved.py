@@ -25,7 +25,7 @@ ROWS = np.random.default_rng(0).normal(size=(9000, HIDDEN)).astype(np.float32)
 def saved(folder: Path, base: Path, **kwargs: Any) -> IsotropicGaussianEncoder:
     encoder = IsotropicGaussianEncoder(base_model=str(base), device="cpu", **kwargs)
     set_random_map(encoder.projection)
-    encoder.save(str(folder), create_model_card=False)
+    encoder.save_finished(folder)
     return encoder
 
 
@@ -60,8 +60,7 @@ def other_kind(folder: Path) -> None:
     """As if the projection had been made so when it was saved."""
     config = folder / "3_Dense/config.json"
     config.write_text(config.read_text().replace("GELU", "ReLU"))
-    encoder = IsotropicGaussianEncoder(str(folder), device="cpu")
-    encoder.save(str(folder), create_model_card=False)
+    IsotropicGaussianEncoder(str(folder), device="cpu").save_finished(folder)
 
 
 def without_record(folder: Path) -> None:
@@ -82,4 +81,6 @@ def test_vectors_of_another_base_length_or_dtype_are_not_taken(tiny_base: Path, 
     whole = manifest(saved(model, tiny_base, output_dim=8))
     for other in ({"base": "another"}, {"max_length": 3}, {"dtype": "float32"}, {"prompts": {"query": "q: "}}):
         assert saved_projection(model, whole | other, EMBED, CPU) is None
-    assert saved_projection(model, whole, EMBED.model_copy(update={"max_length": 3}), CPU) is None
+    shorter = EMBED.model_copy(update={"max_length": 3})
+    assert saved_projection(model, whole, shorter, CPU) is None
+    assert saved_projection(model, {**whole, "max_length": 3}, shorter, CPU) is not None
