@@ -16,9 +16,9 @@ from ragcun import distributed
 from ragcun.encode.base import load_base
 from ragcun.encode.encoder import TextEncoder
 from ragcun.encode.vector_cache import RowCache
+from ragcun.measure.covariance import mean_and_covariance
 from ragcun.model.encoder import IsotropicGaussianEncoder
 from ragcun.model.projection import Head, build_projection, set_random_map
-from ragcun.model.whitening import mean_and_covariance
 from ragcun.params import Dtype
 from ragcun.sources.registry import model_source
 from ragcun.train.batches import BatchCollator, GlobalBatches

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import platformdirs
+from ragcun.core.files import cache_folder
 
 # What libraries say that raise no OSError with its number: those in Rust, pip, SQLite, numpy, torch.
 _FULL_DISK = re.compile(
@@ -49,12 +49,12 @@ def _is_full_disk(error: BaseException) -> bool:
 
 def _free_space() -> Iterator[str]:
     """For each file system that a stage writes to: the free space, and the folders on it."""
-    places = {
+    places: dict[str, str | Path] = {
         "the project": ".",
         "data": "data",
         "models": "models",
         "DVC's cache": ".dvc/cache",
-        "RAGCUN_CACHE": os.environ.get("RAGCUN_CACHE") or platformdirs.user_cache_dir("ragcun"),
+        "RAGCUN_CACHE": cache_folder(),
         "HF_HOME": os.environ.get("HF_HOME") or os.path.expanduser("~/.cache/huggingface"),
         "TMPDIR": os.environ.get("TMPDIR") or "/tmp",
     }

@@ -1,9 +1,7 @@
 """How evenly vectors use their space, and how far a few of them are the neighbours of all others.
 
-Isotropy comes from the covariance, which is summed up chunk by chunk in float64 (Chan, Golub & LeVeque, Updating
-Formulae and a Pairwise Algorithm for Computing Sample Variances, 1979). So the vectors are read once, and may be a memory
-map larger than memory. Hubness needs neighbours, and is measured on a sample. All ranks call together, each computes a
-share, and all get the same answer.
+Isotropy comes from the covariance. Hubness needs neighbours, and is measured on a sample. All ranks call together, each
+computes a share, and all get the same answer.
 """
 
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ import torch
 
 from ragcun import distributed
 from ragcun.core.errors import RagcunError
+from ragcun.measure.covariance import Scatter
 from ragcun.params import Similarity
 
 
@@ -130,8 +129,7 @@ class _Moments:
 
 def _moments(vectors: np.ndarray, chunk: int) -> _Moments:
     width = vectors.shape[1]
-    count, mean, scatter = 0, np.zeros(width), np.zeros((width, width))
-    directions, units, squares = np.zeros(width), 0.0, 0.0
+    sums, directions, units, squares = Scatter(width), np.zeros(width), 0.0, 0.0
     for start in range(0, len(vectors), chunk):
         rows = np.array(vectors[start : start + chunk], dtype=np.float64)
         _check_finite(rows)
@@ -140,13 +138,8 @@ def _moments(vectors: np.ndarray, chunk: int) -> _Moments:
         squares += float(square_norms.sum())
         directions += (rows / np.where(norms > 0, norms, 1)[:, None]).sum(axis=0)
         units += float((norms > 0).sum())
-        centre = rows.mean(axis=0)
-        rows -= centre
-        step, total = centre - mean, count + len(rows)
-        scatter += rows.T @ rows + np.outer(step, step) * (count * len(rows) / total)
-        mean += step * (len(rows) / total)
-        count = total
-    return _Moments(count, mean, scatter, directions, units, squares)
+        sums.add(rows)
+    return _Moments(sums.count, sums.mean, sums.scatter, directions, units, squares)
 
 
 def _isoscore(variances: np.ndarray) -> float:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ragcun.core.errors import RagcunError
+from ragcun.measure.covariance import mean_and_covariance
 
 # Smaller variances, as shares of the mean one, count as this, so that whitening does not blow up empty directions.
 SMALLEST_VARIANCE = 1e-4
@@ -32,7 +33,7 @@ def whitening_map(vectors: np.ndarray, gamma: float, output_dim: int) -> tuple[T
     >>> (matrix @ torch.tensor([5.0, 0.0], dtype=torch.float64)).norm()
     tensor(1.4142, dtype=torch.float64)
     """
-    mean, covariance = mean_and_covariance(vectors)
+    mean, covariance = map(torch.from_numpy, mean_and_covariance(vectors))
     variances, axes = torch.linalg.eigh(covariance)
     variances, axes = variances.flip(0), axes.flip(1)
     average = variances.mean()
@@ -46,20 +47,3 @@ def whitening_map(vectors: np.ndarray, gamma: float, output_dim: int) -> tuple[T
     if gamma == 0 and output_dim >= len(mean):
         mean = torch.zeros_like(mean)
     return scale * matrix, mean
-
-
-def mean_and_covariance(vectors: np.ndarray, chunk: int = 65_536) -> tuple[Tensor, Tensor]:
-    """Mean (d,) and covariance (d, d) of the rows of `vectors`, in float64, read in chunks of rows.
-
-    >>> mean_and_covariance(np.array([[1.0], [3.0]]))
-    (tensor([2.], dtype=torch.float64), tensor([[1.]], dtype=torch.float64))
-    """
-    if len(vectors) < 2:
-        raise RagcunError(f"a covariance needs at least two vectors, and there are {len(vectors)}")
-    parts = range(0, len(vectors), chunk)
-    mean = sum(vectors[at : at + chunk].astype(np.float64).sum(axis=0) for at in parts) / len(vectors)
-    covariance = np.zeros((vectors.shape[1],) * 2)
-    for at in parts:
-        centred = vectors[at : at + chunk] - mean
-        covariance += centred.T @ centred
-    return torch.from_numpy(np.asarray(mean)), torch.from_numpy(covariance / len(vectors))
