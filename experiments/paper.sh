@@ -47,7 +47,7 @@ settings=(
     finetune.shared.batch_size=1024
     finetune.shared.store_negatives=16384
     finetune.shared.negatives=4
-    # All 5,600 dev queries; of the six million passages as many as every process can hold while it ranks.
+    # All 5,600 dev queries; of the six million passages as many as the processes can hold while they rank.
     ++finetune.shared.dev_passages=500000
 
     # Where the base trains: all pairs, as often as the others see them, and texts as long as evaluation reads them.
@@ -60,7 +60,7 @@ settings=(
     finetune.live.negatives=1
     finetune.live.forward_size=64
     finetune.live.cache_gradients=true
-    # Every evaluation encodes its passages anew, on every process: enough of them to tell checkpoints apart, no more.
+    # Every evaluation encodes its passages again: enough of them to tell checkpoints apart, no more.
     finetune.live.evaluations=6
     finetune.live.dev_queries=2000
     finetune.live.dev_passages=50000
