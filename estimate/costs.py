@@ -254,7 +254,9 @@ class Estimate:
             "the store, memory-mapped, once for all processes; training reads it at random": store,
             # A column of text, and the same texts as Python's strings.
             "texts, in each process that encodes or trains": 2 * characters(sizes.texts["finetune"]) + 110 * trained,
-            "passages scored on dev by a frozen base, over all processes": pool * (self.dim + self.output_dim) * ELEMENT,
+            "passages scored on dev by a frozen base, over all processes": pool
+            * (self.dim + self.output_dim)
+            * ELEMENT,
             "weights, gradients and Adam's moments of a base that trains": TRAINED_WEIGHT * self.base["parameters"],
             f"a step of it as measured, {on['batch_size']} pairs of {on['tokens']} tokens in passes of "
             f"{on['forward_size']} texts (it grows with both)": self._full_step["peak_bytes"],
