@@ -6,8 +6,10 @@ PYTHON ?= python3
 TORCH ?=
 TORCH_INDEX ?= https://download.pytorch.org/whl
 VENV := .venv
-# A file's tests stay together, for they share what they set up.
-PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# One worker more than cores, for some of them wait for the processes they start; 4 at most. A file's tests stay together, for
+# they share what they set up.
+WORKERS := $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? cores + 1 : 4)))
+PARALLEL := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 INSTALLED := $(VENV)/.installed$(TORCH:%=-%)
 PIP_INSTALL := $(VENV)/bin/pip install --disable-pip-version-check --no-compile
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)

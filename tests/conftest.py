@@ -19,9 +19,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Order the tests, and leave out what needs a CUDA device where there is none: no skip is then a gap."""
-    # Two files run the pipeline, the first of them makes the project for both: it first and the other last, and the long
-    # chain on the servers at the beginning too, keep two workers busy to the end.
-    order = {"test_pipeline.py": -2, "test_sources_chain.py": -1, "test_experiment_runs.py": 1}
+    # The longest files first, so that short ones fill the end. test_pipeline.py makes the project that others run, so these
+    # come after two that do without.
+    first = ["pipeline", "sources_chain", "faults", "nodes", "experiment_runs", "own_data", "kills"]
+    order = {f"test_{name}.py": place - len(first) for place, name in enumerate(first)}
     items.sort(key=lambda item: order.get(item.path.name, 0))
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if marked and not _has_cuda():
