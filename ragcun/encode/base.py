@@ -32,6 +32,11 @@ def load_base(path: str, **kwargs: Any) -> SentenceTransformer:
 
     Raises:
         RagcunError: there is none at `path`, or it does not give the embeddings that ragcun needs.
+
+    >>> load_base(str(tiny_base)).encode("river")
+    array([1., 0.], dtype=float32)
+    >>> [type(module).__name__ for module in load_base(str(tiny_model))]
+    ['StaticEmbedding']
     """
     if Path(path).is_dir() and not Path(path, "modules.json").is_file():
         raise RagcunError(
@@ -49,7 +54,11 @@ def load_base(path: str, **kwargs: Any) -> SentenceTransformer:
 
 
 def settings_of(model: SentenceTransformer) -> dict[str, Any]:
-    """The keyword arguments by which another SentenceTransformer gets the prompts, similarity and device of `model`."""
+    """The keyword arguments by which another SentenceTransformer gets the prompts, similarity and device of `model`.
+
+    >>> SentenceTransformer(modules=list(tiny), **settings_of(tiny)).similarity_fn_name
+    'cosine'
+    """
     return {
         "prompts": {name: prompt for name, prompt in model.prompts.items() if prompt is not None},
         "default_prompt_name": model.default_prompt_name,
@@ -62,12 +71,21 @@ def in_fp32(kwargs: dict[str, Any]) -> dict[str, Any]:
     """SentenceTransformer's keyword arguments, with fp32 for the transformer.
 
     `.float()` after loading comes too late: the modules after a half-precision transformer are rounded before it.
+
+    >>> in_fp32({"device": "cpu"})
+    {'device': 'cpu', 'model_kwargs': {'dtype': torch.float32}}
     """
     return {**kwargs, "model_kwargs": {**(kwargs.get("model_kwargs") or {}), "dtype": torch.float32}}
 
 
 def check_base(model: SentenceTransformer, path: str) -> None:
-    """Raise RagcunError, naming `path`, unless `model` gives each text one vector that ragcun can compare."""
+    """Raise RagcunError, naming `path`, unless `model` gives each text one vector that ragcun can compare.
+
+    >>> check_base(tiny, "a/folder")
+    >>> check_base(SentenceTransformer(modules=[tiny_bert[0]], device="cpu"), "a/folder")
+    Traceback (most recent call last):
+    ragcun.core.errors.RagcunError: a/folder gives no vector of a whole text: it has no pooling. ...
+    """
     similarity_of(model, path)
     dims = set()
     for role in get_args(Role):
@@ -88,14 +106,22 @@ def check_base(model: SentenceTransformer, path: str) -> None:
 
 
 def similarity_of(model: SentenceTransformer, path: str = "the model") -> Similarity:
-    """How `model` compares embeddings; a RagcunError, naming `path`, if ragcun cannot compare so."""
+    """How `model` compares embeddings; a RagcunError, naming `path`, if ragcun cannot compare so.
+
+    >>> similarity_of(tiny)
+    'cosine'
+    """
     if model.similarity_fn_name not in get_args(Similarity):
         raise unsupported_similarity(path, model.similarity_fn_name)
     return cast(Similarity, model.similarity_fn_name)
 
 
 def preprocess(model: SentenceTransformer, texts: Sequence[str], role: Role) -> dict[str, Any]:
-    """The input of `model` for texts of one role: with the role's prompt, and its task for a Router."""
+    """The input of `model` for texts of one role: with the role's prompt, and its task for a Router.
+
+    >>> preprocess(tiny, ["river boat"], "passage")
+    {'input_ids': tensor([0, 1]), 'offsets': tensor([0]), 'task': 'document'}
+    """
     task = _TASKS[role]
     features = model.preprocess(list(texts), prompt=prompt_of(model, role), task=task)
     # A Router that is not the first module reads it here.
@@ -105,8 +131,7 @@ def preprocess(model: SentenceTransformer, texts: Sequence[str], role: Role) -> 
 def prompt_of(model: SentenceTransformer, role: Role) -> str | None:
     """The prompt that `encode_query` or `encode_document` puts before a text.
 
-    >>> from sentence_transformers.sentence_transformer.modules import Dense
-    >>> prompt_of(SentenceTransformer(modules=[Dense(2, 2)], prompts={"query": "query: "}, device="cpu"), "query")
+    >>> prompt_of(SentenceTransformer(modules=list(tiny), prompts={"query": "query: "}, device="cpu"), "query")
     'query: '
     """
     for name in (*_PROMPTS[role], model.default_prompt_name):
@@ -116,7 +141,11 @@ def prompt_of(model: SentenceTransformer, role: Role) -> str | None:
 
 
 def embed_probe(model: SentenceTransformer, role: Role) -> Tensor:
-    """A short text's embedding, (1, D), by one forward pass in the current mode of `model`."""
+    """A short text's embedding, (1, D), by one forward pass in the current mode of `model`.
+
+    >>> embed_probe(tiny, "query").shape
+    torch.Size([1, 2])
+    """
     features = batch_to_device(preprocess(model, ["a text"], role), model.device)
     return model(features)["sentence_embedding"]
 
@@ -126,6 +155,10 @@ def cut_texts_at(model: SentenceTransformer, max_length: int | None) -> None:
 
     Raises:
         RagcunError: the model cannot read as many tokens, or has no limit to set.
+
+    >>> cut_texts_at(tiny_bert, 16)
+    >>> tiny_bert.max_seq_length
+    16
     """
     if max_length is None:
         return
@@ -146,7 +179,14 @@ def cut_texts_at(model: SentenceTransformer, max_length: int | None) -> None:
 
 @contextmanager
 def texts_cut_at(model: SentenceTransformer, max_length: int | None) -> Iterator[None]:
-    """`cut_texts_at` while the block runs."""
+    """`cut_texts_at` while the block runs.
+
+    >>> with texts_cut_at(tiny_bert, 16):
+    ...     tiny_bert.max_seq_length
+    16
+    >>> tiny_bert.max_seq_length
+    48
+    """
     before = [(reader, getattr(reader, "max_seq_length", None)) for reader in _readers(model)]
     cut_texts_at(model, max_length)
     yield

@@ -33,11 +33,7 @@ class TextEncoder:
         batch_size: texts in one forward pass.
         max_length: tokens after which a text is cut; None keeps the model's own limit.
 
-    >>> from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-    >>> from tokenizers.models import WordLevel
-    >>> tokenizer = Tokenizer(WordLevel({"river": 0, "[UNK]": 1}, unk_token="[UNK]"))
-    >>> model = SentenceTransformer(modules=[StaticEmbedding(tokenizer, np.eye(2))], device="cpu")
-    >>> TextEncoder(model, dtype="float32", batch_size=8, max_length=None).encode(["river", "boat"], "query")
+    >>> TextEncoder(tiny, dtype="float32", batch_size=8, max_length=None).encode(["river", "boat"], "query")
     array([[1., 0.],
            [0., 1.]], dtype=float32)
     """
@@ -79,7 +75,11 @@ class TextEncoder:
 def encode(
     model: SentenceTransformer, texts: Sequence[str], role: Role, *, dtype: Dtype, batch_size: int
 ) -> np.ndarray:
-    """Encode N texts of one role, with the role's prompt, to (N, D) float32."""
+    """Encode N texts of one role, with the role's prompt, to (N, D) float32.
+
+    >>> encode(tiny, ["river boat"], "query", dtype="float32", batch_size=8)
+    array([[0.5, 0.5]], dtype=float32)
+    """
     untyped: Any = model
     call = untyped.encode_query if role == "query" else untyped.encode_document
     device = untyped.device.type
@@ -89,7 +89,11 @@ def encode(
 
 
 def describe(model: SentenceTransformer, modules: Sequence[nn.Module], dtype: str) -> dict[str, Any]:
-    """All that decides the vectors that `modules` of `model` give; the manifest of embeddings."""
+    """All that decides the vectors that `modules` of `model` give; the manifest of embeddings.
+
+    >>> sorted(describe(tiny, list(tiny), "float32"))
+    ['base', 'default_prompt', 'dtype', 'engine', 'max_length', 'prompts']
+    """
     return {
         "base": fingerprint(model, modules),
         "engine": ENGINE,
@@ -101,7 +105,12 @@ def describe(model: SentenceTransformer, modules: Sequence[nn.Module], dtype: st
 
 
 def fingerprint(model: SentenceTransformer, modules: Sequence[nn.Module]) -> str:
-    """A hash of what decides the output of `modules` of `model`: weights, configurations, tokenizers."""
+    """A hash of what decides the output of `modules` of `model`: weights, configurations, tokenizers.
+
+    >>> trained = SentenceTransformer(str(tiny_model), device="cpu")
+    >>> fingerprint(trained, [trained[0]]) == fingerprint(tiny, list(tiny))
+    True
+    """
     digest = hashlib.sha256()
     for module in modules:
         digest.update(_as_json([type(module).__name__, _settings(module)]))

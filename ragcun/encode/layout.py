@@ -23,6 +23,10 @@ def write_layout(folder: Path, base_modules: int, base: dict[str, Any] | None = 
         base_modules: how many of the model's modules, from the first, are the base.
         base: what decides the base's vectors, as `ragcun.encode.encoder.describe` gives it; it makes the base known, and
             is for a finished folder, whose files are hashed.
+
+    >>> write_layout(Path("model"), base_modules=2)
+    >>> json.loads(Path("model/ragcun.json").read_text())
+    {'base_modules': 2}
     """
     known = {} if base is None else {"base": base, "files": _hashes(folder)}
     write_json(folder / LAYOUT_FILE, {"base_modules": base_modules, **known})
@@ -33,6 +37,9 @@ def saved_base_length(folder: Path, modules: int) -> int:
 
     Raises:
         RagcunError: ragcun did not save it, or its layout file is damaged.
+
+    >>> saved_base_length(tiny_model, modules=3)
+    1
     """
     try:
         length = json.loads((folder / LAYOUT_FILE).read_text(encoding="utf-8"))["base_modules"]
@@ -49,7 +56,9 @@ def saved_base_length(folder: Path, modules: int) -> int:
 def known_base(folder: Path) -> dict[str, Any] | None:
     """What decides the vectors of the base in a saved model; None where its layout does not say, or a file has changed.
 
-    >>> known_base(Path("a/folder/without/a/model")) is None
+    >>> known_base(tiny_model)["dtype"]
+    'float32'
+    >>> known_base(tiny_base) is None
     True
     """
     try:

@@ -68,7 +68,15 @@ class Embeddings:
 
 
 def embed(texts: Texts, encoder: "TextEncoder", rows: np.ndarray, cache: RowCache, *, label: str) -> None:
-    """Fill this rank's part of `rows` (N, d): every world_size-th text in the order of length, so ranks end together."""
+    """Fill this rank's part of `rows` (N, d): every world_size-th text in the order of length, so ranks end together.
+
+    >>> rows = np.zeros((2, 2))
+    >>> with closing(RowCache()) as cache:
+    ...     embed(Texts.of(["boat", "river"], "query"), tiny_encoder, rows, cache, label="queries")
+    >>> rows
+    array([[0., 1.],
+           [1., 0.]])
+    """
     order = sorted(range(len(texts.texts)), key=lambda row: -len(texts.texts[row]))
     mine = order[distributed.rank() :: distributed.world_size()]
     chunk = encoder.batch_size * _BATCHES_A_CHUNK
@@ -101,6 +109,10 @@ def write_embeddings(
 
     Args:
         transient: the next training replaces the model, so the row cache drops these vectors first.
+
+    >>> write_embeddings(Path("store"), tiny_encoder, corpus_and_queries(["a boat"], {"q1": "river"}))
+    >>> sorted(path.name for path in Path("store").iterdir())
+    ['corpus.npy', 'manifest.json', 'queries.npy']
     """
     with closing(RowCache(transient=transient)) as cache, shared_folder(folder) as partial:
         for name, texts in lists.items():
@@ -111,7 +123,12 @@ def write_embeddings(
 
 
 def read_embeddings(folder: Path) -> Embeddings:
-    """Open a folder of `write_embeddings`, memory-mapped and read-only."""
+    """Open a folder of `write_embeddings`, memory-mapped and read-only.
+
+    >>> write_embeddings(Path("store"), tiny_encoder, {"queries": Texts.of(["river"], "query")})
+    >>> read_embeddings(Path("store")).arrays
+    {'queries': memmap([[1., 0.]], dtype=float32)}
+    """
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     arrays = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("*.npy"))}
     return Embeddings(arrays, manifest)
@@ -130,7 +147,13 @@ def take(rows: np.ndarray, ids: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def shared_folder(path: Path) -> Iterator[Path]:
-    """A folder beside `path` that all ranks write to; it becomes `path` when all ranks finish the block without an error."""
+    """A folder beside `path` that all ranks write to; it becomes `path` when all ranks finish the block without an error.
+
+    >>> with shared_folder(Path("store")) as partial:
+    ...     (partial / "rows.npy").touch()
+    >>> Path("store/rows.npy").exists()
+    True
+    """
     partial = path.with_name(f".{path.name}.partial")
     if distributed.is_main():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -150,7 +173,14 @@ def shared_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder of all ranks for intermediate arrays, removed after the block; in RAGCUN_CACHE, which nodes share."""
+    """A folder of all ranks for intermediate arrays, removed after the block; in RAGCUN_CACHE, which nodes share.
+
+    >>> with scratch_folder() as scratch:
+    ...     scratch.is_dir()
+    True
+    >>> scratch.is_dir()
+    False
+    """
     own = _new_scratch(cache_folder() / "scratch") if distributed.is_main() else None
     try:
         (shared, *_) = distributed.gather_objects(own)

@@ -42,8 +42,8 @@ class RowCache:
     Raises:
         RagcunError: RAGCUN_CACHE_GB is not a number.
 
-    >>> import contextlib, tempfile
-    >>> with tempfile.TemporaryDirectory() as folder, contextlib.closing(RowCache(Path(folder))) as cache:
+    >>> from contextlib import closing
+    >>> with closing(RowCache(Path("cache"))) as cache:
     ...     cache.put({b"river": np.array([1, 2])})
     ...     cache.get([b"river", b"boat"])
     {b'river': array([1., 2.], dtype=float32)}
@@ -154,7 +154,11 @@ class RowCache:
 
 
 def cache_bytes() -> int:
-    """RAGCUN_CACHE_GB, or 20, in bytes."""
+    """RAGCUN_CACHE_GB, or 20, in bytes.
+
+    >>> cache_bytes()
+    20000000000
+    """
     text = os.environ.get("RAGCUN_CACHE_GB") or "20"
     try:
         return int(float(text) * 1e9)
