@@ -37,13 +37,7 @@ class IsotropicGaussianEncoder(SentenceTransformer):
         RagcunError: `model_name_or_path` was not saved by this class, or `base_model` is no SentenceTransformer that
             gives one vector for each text.
 
-    >>> import tempfile
-    >>> from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-    >>> from tokenizers import Tokenizer, models
-    >>> words = StaticEmbedding(Tokenizer(models.WordLevel({"a": 0, "[UNK]": 1}, unk_token="[UNK]")), embedding_dim=4)
-    >>> with tempfile.TemporaryDirectory() as base:
-    ...     SentenceTransformer(modules=[words], device="cpu").save(base, create_model_card=False)
-    ...     IsotropicGaussianEncoder(base_model=base, output_dim=8, device="cpu").encode("a").shape
+    >>> IsotropicGaussianEncoder(base_model=str(tiny_base), output_dim=8, device="cpu").encode("river").shape
     (8,)
     """
 
@@ -141,6 +135,10 @@ def transformer_layers(model: SentenceTransformer) -> tuple[list[nn.Module], lis
 
     Raises:
         RagcunError: the model has no transformer, or several.
+
+    >>> below, layers = transformer_layers(tiny_bert)
+    >>> [type(module).__name__ for module in below], len(layers)
+    (['BertEmbeddings'], 2)
     """
     towers = [module for module in model.modules() if isinstance(module, Transformer)]
     if len(towers) > 1:

@@ -58,6 +58,10 @@ def saved_projection(
 
     None where another base made them, where the folder does not say, or where the model is not as `build_projection`
     makes it: then the model must be loaded.
+
+    >>> embed = Embed(dtype="float32", batch_size=8, max_length=None)
+    >>> saved_projection(tiny_model, tiny_encoder.description, embed, torch.device("cpu")).project(np.array([[3, 4]]))
+    array([[3., 4.]], dtype=float32)
     """
     base = known_base(folder)
     if base is None:
