@@ -39,6 +39,9 @@ def isotropy_of_shards(vectors: np.ndarray, *, chunk: int = 8192) -> dict[str, f
     Raises:
         RagcunError: there are fewer than two vectors or dimensions; a value is not finite; or the vectors are all the
             same to float32's resolution.
+
+    >>> isotropy_of_shards(np.array([[2.0, 0], [-2, 0]]))["isoscore"]
+    0.0
     """
     moments = _moments(vectors, chunk).over_ranks()
     count = moments.count

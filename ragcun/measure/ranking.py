@@ -75,7 +75,11 @@ def best_others(run: Run, own: Mapping[str, str], k: int) -> Run:
 
 
 def mean_scores(per_query: pd.DataFrame) -> dict[str, float]:
-    """The mean of each column of `score_queries`."""
+    """The mean of each column of `score_queries`.
+
+    >>> mean_scores(pd.DataFrame({"ndcg@10": [0.5, 1.0]}, index=["q1", "q2"]))
+    {'ndcg@10': 0.75}
+    """
     return {str(name): float(mean) for name, mean in per_query.mean().items()}
 
 
