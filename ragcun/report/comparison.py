@@ -42,7 +42,13 @@ class Comparison:
 
     @property
     def test(self) -> pd.DataFrame:
-        """The rows of the test split."""
+        """The rows of the test split.
+
+        >>> tiny_comparison.test[["model", "benchmark", "ndcg@10"]]
+          model benchmark  ndcg@10
+        0  bm25      tiny  1.00000
+        1  base      tiny  0.63093
+        """
         return self.table[self.table["split"] == "test"]
 
 
@@ -66,6 +72,13 @@ def compare(
 
     Raises:
         RagcunError: a model was not evaluated on a benchmark.
+
+    >>> seen = pd.DataFrame(False, index=["q1"], columns=list(COLUMNS))
+    >>> both = compare(["bm25", "base"], ["tiny"], runs=tiny_runs, leakage={"tiny": seen}, permutations=100, seed=0)
+    >>> both.table[["model", "ndcg@10", "p_value"]]
+      model  ndcg@10  p_value
+    0  bm25  1.00000      1.0
+    1  base  0.63093      1.0
     """
     baselines = {name: _per_query(runs / BASELINE / name, "test")[METRIC] for name in benchmarks}
     rows: list[dict] = []

@@ -58,7 +58,11 @@ class SeenTexts:
 
 
 def read_seen_texts(pairs: Path, validation: Benchmark | None = None) -> SeenTexts:
-    """The texts of the pairs in the folder `pairs`, and of the dev split of the benchmark `validation`, if any."""
+    """The texts of the pairs in the folder `pairs`, and of the dev split of the benchmark `validation`, if any.
+
+    >>> {column: len(digests) for column, digests in read_seen_texts(tiny_pairs).queries.items()}
+    {'query_in_training': 1, 'query_in_dev': 1}
+    """
     queries = {name: DigestList() for name in (QUERY_IN_TRAINING, QUERY_IN_DEV)}
     documents = {name: DigestList() for name in (POSITIVE_IN_TRAINING, PASSAGE_IN_TRAINING, ANSWER_IN_DEV)}
     train, dev = (_positives(pairs / f"{split}.parquet") for split in ("train", "dev"))
@@ -84,11 +88,13 @@ def read_seen_texts(pairs: Path, validation: Benchmark | None = None) -> SeenTex
 def leakage(parts: dict[str, Benchmark], seen: SeenTexts) -> pd.DataFrame:
     """What has been seen of each test query of a benchmark.
 
-    >>> asked, judged = {"q1": "Capital?", "q2": "River?"}, {"q1": {"d": 1}, "q2": {}}
-    >>> benchmark = Benchmark("one", ["d"], [""], ["Paris."], {"test": asked}, {"test": judged})
-    >>> digests = DigestList([normal_form("Paris.")]).array()
-    >>> leakage({"": benchmark}, SeenTexts({}, {POSITIVE_IN_TRAINING: digests})).to_dict()
-    {'answer_is_training_positive': {'q1': True, 'q2': False}}
+    >>> leakage({"": tiny_benchmark}, read_seen_texts(tiny_pairs)).T
+    query                           q1
+    query_in_training             True
+    query_in_dev                 False
+    answer_is_training_positive   True
+    answer_is_training_passage    True
+    answer_is_dev_positive       False
 
     Returns:
         A row for each query, under the id that it has in the evaluation (`part/id` where the benchmark has parts), and the

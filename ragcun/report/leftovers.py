@@ -19,6 +19,11 @@ def set_aside(folder: Path, keep: Collection[str]) -> None:
     """Move to data/set_aside every entry of `folder` (relative to the project's folder) whose name is not in `keep`.
 
     It keeps its path there and replaces what was set aside under this path before.
+
+    >>> Path("data/runs/no_longer_named").mkdir(parents=True)
+    >>> set_aside(Path("data/runs"), keep=["base"])
+    >>> Path("data/set_aside/data/runs/no_longer_named").is_dir()
+    True
     """
     for entry in sorted(folder.iterdir()) if folder.is_dir() else []:
         if entry.name in keep:
@@ -36,7 +41,13 @@ def set_aside(folder: Path, keep: Collection[str]) -> None:
 
 
 def set_leftovers_aside(models: Collection[str], benchmarks: Collection[str]) -> None:
-    """Leave only the results of these models on these benchmarks: where `compare` reads, and in metrics/, which is in git."""
+    """Leave only the results of these models on these benchmarks: where `compare` reads, and in metrics/, which is in git.
+
+    >>> Path("data/runs/base/no_longer_named").mkdir(parents=True)
+    >>> set_leftovers_aside(models=["base"], benchmarks=["scifact"])
+    >>> Path("data/set_aside/data/runs/base/no_longer_named").is_dir()
+    True
+    """
     set_aside(Path("data/benchmarks"), benchmarks)
     set_aside(Path("data/runs"), models)
     for model in models:

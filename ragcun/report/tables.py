@@ -20,12 +20,28 @@ _NOTE = (
 
 
 def to_csv(comparison: Comparison) -> str:
-    """The whole table, six digits of each figure."""
+    """The whole table, six digits of each figure.
+
+    >>> print(to_csv(tiny_comparison), end="")
+    model,benchmark,split,queries,ndcg@10,...
+    bm25,tiny,test,1,1,...
+    base,tiny,test,1,0.63093,...
+    """
     return comparison.table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
 def to_markdown(comparison: Comparison) -> str:
-    """The comparison for a README: NDCG@10, every measure, and the queries by what training has seen."""
+    """The comparison for a README: NDCG@10, every measure, and the queries by what training has seen.
+
+    >>> print(to_markdown(tiny_comparison))
+    ## NDCG@10, test queries
+    <BLANKLINE>
+    | model   |   tiny |   IsoScore tiny |
+    |:--------|-------:|----------------:|
+    | bm25    | 1.0000 |                 |
+    | base    | 0.6309 |                 |
+    ...
+    """
     tested = int((comparison.test["model"] != BASELINE).sum())
     controls = headline(comparison, comparison.controls)
     parts = [
@@ -50,7 +66,18 @@ def to_markdown(comparison: Comparison) -> str:
 
 
 def to_latex(comparison: Comparison) -> str:
-    """The headline table, for a paper."""
+    r"""The headline table, for a paper.
+
+    >>> print(to_latex(tiny_comparison), end="")
+    \begin{tabular}{lrr}
+    \toprule
+    model & tiny & IsoScore tiny \\
+    \midrule
+    bm25 & 1.0000 &  \\
+    base & 0.6309 &  \\
+    \bottomrule
+    \end{tabular}
+    """
     table = headline(comparison)
     return table.to_latex(index=False, escape=True, column_format="l" + "r" * (table.shape[1] - 1))
 
@@ -97,7 +124,18 @@ def headline(comparison: Comparison, models: Sequence[str] | None = None) -> pd.
 
 
 def leakage_counts(comparison: Comparison) -> pd.DataFrame:
-    """How many test queries each benchmark has, and of how many something has been seen."""
+    """How many test queries each benchmark has, and of how many something has been seen.
+
+    >>> leakage_counts(tiny_comparison).T
+                                      0
+    benchmark                      tiny
+    test queries                      1
+    asked in training                 1
+    answer is a training positive     1
+    answer is a training passage      1
+    asked in dev                      0
+    answer is a dev positive          0
+    """
     rows = comparison.test.drop_duplicates("benchmark")
     counts = {heading: rows[f"{column}.queries"].astype(int) for column, (heading, _) in COLUMNS.items()}
     return pd.DataFrame({"benchmark": rows["benchmark"], "test queries": rows["queries"].astype(int), **counts})
