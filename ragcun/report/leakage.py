@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from ragcun.data.benchmark import Benchmark
 from ragcun.data.digests import DigestList, Digests
 from ragcun.data.pairs import TextRow
-from ragcun.data.text import document_text, normal_form, query_key
+from ragcun.data.text import document_keys, normal_form, query_key
 
 _BATCH = 10_000
 
@@ -79,9 +79,8 @@ def read_seen_texts(pairs: Path, validation: Benchmark | None = None) -> SeenTex
     if validation is not None:
         for query in validation.qrels["dev"]:
             queries[QUERY_IN_DEV].add(query_key(validation.queries["dev"][query]))
-        for _, forms in _relevant_documents(validation, "dev"):
-            for form in filter(None, forms):
-                documents[ANSWER_IN_DEV].add(form)
+        for _, form in _relevant_documents(validation, "dev"):
+            documents[ANSWER_IN_DEV].add(form)
     return SeenTexts(_distinct(queries), _distinct(documents))
 
 
@@ -107,27 +106,26 @@ def _of_part(prefix: str, benchmark: Benchmark, seen: SeenTexts) -> pd.DataFrame
     qrels = benchmark.qrels["test"]
     keys = DigestList(query_key(benchmark.queries["test"][query]) for query in qrels).array()
     table = {name: _among(keys, known).tolist() for name, known in seen.queries.items()}
-    ids, wholes, bodies = [], DigestList(), DigestList()
-    for document, (whole, body) in _relevant_documents(benchmark, "test"):
+    ids, forms = [], DigestList()
+    for document, form in _relevant_documents(benchmark, "test"):
         ids.append(document)
-        wholes.add(whole)
-        bodies.add(body)
+        forms.add(form)
     for name, known in seen.documents.items():
-        found = set(compress(ids, _among(wholes.array(), known) | _among(bodies.array(), known)))
+        found = set(compress(ids, _among(forms.array(), known)))
         table[name] = [
             any(score > 0 and document in found for document, score in judged.items()) for judged in qrels.values()
         ]
     return pd.DataFrame(table, index=pd.Index([f"{prefix}{query}" for query in qrels], name="query"))
 
 
-def _relevant_documents(benchmark: Benchmark, split: str) -> Iterator[tuple[str, tuple[str, str]]]:
-    """The id of each document that is relevant to a query of the split, and its normal forms, with title and without."""
+def _relevant_documents(benchmark: Benchmark, split: str) -> Iterator[tuple[str, str]]:
+    """The id of each document that is relevant to a query of the split, with each of its normal forms (`document_keys`)."""
     judged = benchmark.qrels[split].values()
     wanted = {document for documents in judged for document, score in documents.items() if score > 0}
     for row, document in enumerate(benchmark.doc_ids):
         if document in wanted:
-            title, body = benchmark.titles[row], benchmark.bodies[row]
-            yield document, (normal_form(document_text(title, body)), normal_form(body))
+            for form in document_keys(benchmark.titles[row], benchmark.bodies[row]):
+                yield document, form
 
 
 def _texts(path: Path) -> Iterator[TextRow]:
