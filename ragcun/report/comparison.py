@@ -91,7 +91,11 @@ def compare(
         p_value = paired_p_value(ndcg, baselines[benchmark], permutations, seed, weights)
         of_test = {"p_value": p_value, **_by_leakage(ndcg, leakage[benchmark])}
         rows += [{**names, **row} for row in _rows(measured, scores, of_test)]
-        measures += [{**names, **row} for row in _tidy(measured)]
+        measures += [
+            {**names, "split": split, "measure": measure, "value": value}
+            for split, values in measured.items()
+            for measure, value in values.items()
+        ]
     return Comparison(pd.DataFrame(rows), pd.DataFrame(measures), tuple(controls))
 
 
@@ -100,12 +104,6 @@ def _rows(measured: Measures, scores: Mapping[str, pd.DataFrame], of_test: Mappi
     for split, per_query in scores.items():
         row = {"split": split, "queries": len(per_query), **measured[split]}
         yield {**row, **isotropy, **of_test} if split == "test" else row
-
-
-def _tidy(measured: Measures) -> Iterator[dict]:
-    for split, values in measured.items():
-        for name, value in values.items():
-            yield {"split": split, "measure": name, "value": value}
 
 
 def _by_leakage(scores: pd.Series, leakage: pd.DataFrame) -> dict[str, float]:
