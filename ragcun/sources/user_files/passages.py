@@ -16,7 +16,8 @@ from ragcun.sources.clean import clean_text
 from ragcun.sources.records import Passage
 from ragcun.sources.source_report import SourceReport
 from ragcun.sources.user_files.file import Reading, listed, reading
-from ragcun.sources.user_files.tables import Row, read_lines, read_rows
+from ragcun.sources.user_files.lines import read_lines
+from ragcun.sources.user_files.tables import Row, read_rows
 
 KEY = "data.passages"
 SUFFIXES = (".txt", ".jsonl", ".parquet")
