@@ -63,7 +63,7 @@ class VitalArticles:
         rows = query_rows(self._articles)
         queries = {s: {f"description-{i}": self._articles[i].description for i in rows[s]} for s in ("test", "dev")}
         qrels = {s: {f"description-{i}": {self._articles[i].title: 1} for i in rows[s]} for s in ("test", "dev")}
-        return over_articles("vital-descriptions", self._articles, dict(queries), dict(qrels))
+        return over_articles("vital-descriptions", self._articles, queries, qrels)
 
     def fetch(self, *, target: Path) -> None:
         """Write the benchmark. Raises as `passages` does."""
