@@ -155,7 +155,7 @@ class Finetune(Section):
         """The run of a strategy: `shared`, with what `live` changes where the base trains."""
         if not live:
             return self.shared
-        own = self.live.model_dump(exclude={"max_length", "forward_size", "cache_gradients"})
+        own = self.live.model_dump(include=set(Training.model_fields))
         # The store holds the base's vectors: it has no negatives for a base that moves.
         return self.shared.model_copy(update={**own, "store_negatives": 0})
 
