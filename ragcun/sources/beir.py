@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ragcun.core.errors import RagcunError
 from ragcun.data.benchmark import Benchmark, read_benchmark, write_benchmark
-from ragcun.data.text import document_text, normal_form
+from ragcun.data.text import document_keys, normal_form
 from ragcun.fetch.archives import extract_zip
 from ragcun.fetch.http import Address, downloads_folder, fetch
 from ragcun.sources import beir_sets
@@ -153,4 +153,4 @@ class LocalBenchmark:
 def _is_document(query: str, benchmark: Benchmark, row: int) -> bool:
     """Whether the query's text is the document's title, its text, or both."""
     title, body = benchmark.titles[row], benchmark.bodies[row]
-    return normal_form(query) in {normal_form(text) for text in (title, body, document_text(title, body))}
+    return normal_form(query) in (normal_form(title), *document_keys(title, body))
