@@ -167,6 +167,7 @@ class Evaluate(Section):
     top_k: Annotated[int, Field(ge=1000)]
     run_depth: Annotated[int, Field(ge=1)]
     permutations: Annotated[int, Field(ge=100)]
+    adapt: Annotated[float, Field(gt=0, le=1)] | None
 
     @model_validator(mode="after")
     def _every_row_is_one_model(self) -> Self:

@@ -1,4 +1,4 @@
-"""models/base and data/benchmarks/NAME → data/embeddings/NAME: the base's vectors of a benchmark.
+"""models/base and data/benchmarks/NAME → data/embeddings/NAME: the base's vectors of a benchmark, and of stand-ins for its queries.
 
 Usage: python -m stages.launch --nproc-per-node=1 -m stages.embed_benchmark NAME
 """
@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 from ragcun import distributed
+from ragcun.adapt.stand_ins import stand_in_queries
 from ragcun.data.benchmark import read_parts
 from ragcun.encode.base import load_base
 from ragcun.encode.encoder import TextEncoder
-from ragcun.encode.store import corpus_and_queries, write_embeddings
+from ragcun.encode.store import benchmark_texts, write_embeddings
 from ragcun.params import load_params
 from stages.launch import run_stage
 
@@ -22,7 +23,8 @@ def main() -> None:
         model = load_base("models/base", device=str(distributed.device()))
         encoder = TextEncoder.of(model, params.embed)
         for part, benchmark in read_parts(Path("data/benchmarks", name)).items():
-            lists = corpus_and_queries(benchmark.doc_texts, benchmark.all_queries)
+            stand_ins = [drawn.text for drawn in stand_in_queries(benchmark.doc_texts)]
+            lists = benchmark_texts(benchmark.doc_texts, benchmark.all_queries, stand_ins)
             write_embeddings(Path("data/embeddings", name, part), encoder, lists)
 
 

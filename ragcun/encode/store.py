@@ -50,13 +50,21 @@ class Texts:
         return cls(texts, [role] * len(texts))
 
 
-def corpus_and_queries(documents: Sequence[str], queries: Mapping[str, str]) -> dict[str, Texts]:
-    """The lists of texts of a benchmark, named as their arrays are. `queries` are by id.
+def benchmark_texts(documents: Sequence[str], queries: Mapping[str, str], stand_ins: Sequence[str]) -> dict[str, Texts]:
+    """The lists of texts of a benchmark, named as their arrays are.
 
-    >>> corpus_and_queries(["a long river"], {"q1": "river"})["queries"]
+    Args:
+        queries: by id.
+        stand_ins: what `ragcun.adapt.stand_ins` draws from the documents.
+
+    >>> benchmark_texts(["a long river"], {"q1": "river"}, ["a long"])["queries"]
     Texts(texts=['river'], roles=['query'])
     """
-    return {"corpus": Texts.of(documents, "passage"), "queries": Texts.of(list(queries.values()), "query")}
+    asked = {"queries": list(queries.values()), "stand_ins": stand_ins}
+    return {
+        "corpus": Texts.of(documents, "passage"),
+        **{name: Texts.of(texts, "query") for name, texts in asked.items()},
+    }
 
 
 @dataclass(frozen=True)
@@ -110,7 +118,7 @@ def write_embeddings(
     Args:
         transient: the next training replaces the model, so the row cache drops these vectors first.
 
-    >>> write_embeddings(Path("store"), tiny_encoder, corpus_and_queries(["a boat"], {"q1": "river"}))
+    >>> write_embeddings(Path("store"), tiny_encoder, benchmark_texts(["a boat"], {"q1": "river"}, []))
     >>> sorted(path.name for path in Path("store").iterdir())
     ['corpus.npy', 'manifest.json', 'queries.npy']
     """

@@ -6,13 +6,16 @@ alone. Any other model encodes the texts.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ragcun import distributed
+from ragcun.adapt.stand_ins import stand_in_queries
 from ragcun.data.benchmark import Benchmark
 from ragcun.encode.store import read_embeddings, scratch_folder, shared_array
+from ragcun.evaluate.adapted import adapted_vectors
 from ragcun.evaluate.results import Evaluation, score_run, search_depth
 from ragcun.evaluate.vectors import Vectors
 from ragcun.measure.isotropy import hubness, isotropy
@@ -24,31 +27,45 @@ from ragcun.search import exact
 NEIGHBOURS = 10
 
 
-def evaluate_dense(model: Path, benchmark: Benchmark, embeddings: Path, embed: Embed, top_k: int) -> Evaluation:
+def evaluate_dense(
+    model: Path, benchmark: Benchmark, embeddings: Path, embed: Embed, top_k: int, adapt: float | None = None
+) -> Evaluation:
     """Evaluate the model in a folder; all ranks share every part of the work.
 
     Args:
         embeddings: `data/embeddings/<benchmark>`, the base's vectors.
         embed: how texts are encoded, if they must be.
         top_k: documents retrieved for a query.
+        adapt: the IsoScore that the model is also adapted towards, for `Evaluation.adapted`; None for no such evaluation.
     """
+    with benchmark_vectors(model, benchmark, embeddings, embed) as vectors, scratch_folder() as scratch:
+        plain = _evaluate(vectors, benchmark, top_k)
+        rows = [drawn.row for drawn in stand_in_queries(benchmark.doc_texts)]
+        # Of fewer texts nothing can be learned.
+        if adapt is None or len(rows) < 2:
+            return plain
+        there, adaptation = adapted_vectors(vectors, np.array(rows), adapt, scratch)
+        adapted = plain if adaptation.left_alone else _evaluate(there, benchmark, top_k)
+        return replace(plain, adapted=replace(adapted, adaptation=adaptation.figures()))
+
+
+def _evaluate(vectors: Vectors, benchmark: Benchmark, top_k: int) -> Evaluation:
     query_ids = list(benchmark.all_queries)
     mine = distributed.shard(len(query_ids))
-    with benchmark_vectors(model, benchmark, embeddings, embed) as vectors:
-        hits = exact.search(
-            vectors.queries[mine],
-            vectors.corpus,
-            benchmark.doc_ids,
-            search_depth(benchmark, top_k),
-            vectors.similarity,
-            device=distributed.device(),
-            progress=distributed.is_main(),
-        )
-        parts = distributed.gather_objects(hits.to_run(query_ids[mine]))
-        # A single vector has no spread.
-        shape = isotropy(vectors.corpus) if len(vectors.corpus) > 1 else {}
-        if len(vectors.corpus) > NEIGHBOURS:
-            shape["hubness"] = hubness(vectors.corpus, similarity=vectors.similarity, k=NEIGHBOURS)
+    hits = exact.search(
+        vectors.queries[mine],
+        vectors.corpus,
+        benchmark.doc_ids,
+        search_depth(benchmark, top_k),
+        vectors.similarity,
+        device=distributed.device(),
+        progress=distributed.is_main(),
+    )
+    parts = distributed.gather_objects(hits.to_run(query_ids[mine]))
+    # A single vector has no spread.
+    shape = isotropy(vectors.corpus) if len(vectors.corpus) > 1 else {}
+    if len(vectors.corpus) > NEIGHBOURS:
+        shape["hubness"] = hubness(vectors.corpus, similarity=vectors.similarity, k=NEIGHBOURS)
     return score_run(benchmark, {query: found for part in parts for query, found in part.items()}, top_k, shape or None)
 
 
@@ -62,7 +79,7 @@ def benchmark_vectors(model: Path, benchmark: Benchmark, embeddings: Path, embed
             arrays = {
                 name: _projected(projection, rows, scratch / f"{name}.npy") for name, rows in stored.arrays.items()
             }
-            yield Vectors(arrays["corpus"], arrays["queries"], projection.similarity)
+            yield Vectors(arrays["corpus"], arrays["queries"], arrays["stand_ins"], projection.similarity)
         else:
             # Imports the libraries of models, which takes longer than the work that a projection leaves to do.
             from ragcun.evaluate.whole_model import whole_model_vectors

@@ -4,7 +4,7 @@ A benchmark with several parts is searched part by part and is one evaluation: i
 are the means of the parts' means (as BEIR reports CQADupStack).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -21,9 +21,13 @@ HEADLINE = ("ndcg@10", "map@100", "recall@100", "p@10", "mrr@10")
 TABLE = {"ndcg@10": ("test", "ndcg@10"), "dev_ndcg@10": ("dev", "ndcg@10"), "isoscore": ("corpus", "isoscore")}
 
 Measures = dict[str, dict[str, float]]
-"""Means by split and measure; isotropy stands under `corpus`, NDCG@10 of a part under `test/<part>`."""
+"""Means by split and measure; isotropy stands under `corpus`, NDCG@10 of a part under `test/<part>`, and of an adapted model
+how far it was adapted under `adaptation`."""
 
 MEASURES_FILE = "measures.json"
+# Beside a model's results, in a folder of the first name, are those of the adapted model.
+ADAPTED, ADAPTATION = "adapted", "adaptation"
+LEFT_ALONE = "left_alone"
 PART = "part"
 
 
@@ -31,12 +35,15 @@ PART = "part"
 class Evaluation:
     """Runs and scores per query (one row a query), both by split, and for dense models isotropy.
 
-    The scores of a benchmark with parts have a column `part`.
+    The scores of a benchmark with parts have a column `part`. `adapted` is the evaluation of the same model, adapted to
+    the corpus without a label; its `adaptation` says how far.
     """
 
     runs: dict[str, Run]
     per_query: dict[str, pd.DataFrame]
     isotropy: dict[str, float] | None = None
+    adaptation: dict[str, float] | None = None
+    adapted: "Evaluation | None" = None
 
     def measures(self) -> Measures:
         """All that is reported."""
@@ -44,6 +51,8 @@ class Evaluation:
         found = {split: {name: values[name] for name in HEADLINE} for split, values in means.items()}
         if self.isotropy is not None:
             found["corpus"] = self.isotropy
+        if self.adaptation is not None:
+            found[ADAPTATION] = self.adaptation
         if PART in self.per_query["test"]:
             by_part = self.per_query["test"].groupby(PART)["ndcg@10"].mean()
             found |= {f"test/{part}": {"ndcg@10": float(mean)} for part, mean in by_part.items()}
@@ -90,9 +99,17 @@ def join_parts(parts: Mapping[str, Evaluation]) -> Evaluation:
             runs[split] = runs.get(split, {}) | run
             renamed = scores.set_axis([f"{part}/{query}" for query in scores.index]).rename_axis("query")
             tables.setdefault(split, []).append(renamed.assign(**{PART: part}))
-    isotropy = pd.DataFrame([evaluation.isotropy or {} for evaluation in parts.values()]).mean()
     per_query = {split: pd.concat(found) for split, found in tables.items()}
-    return Evaluation(runs, per_query, {str(name): float(mean) for name, mean in isotropy.items()} or None)
+    isotropy, adaptation = (
+        _mean_over([getattr(part, name) for part in parts.values()]) for name in ("isotropy", "adaptation")
+    )
+    adapted = {name: part.adapted for name, part in parts.items() if part.adapted is not None}
+    return Evaluation(runs, per_query, isotropy, adaptation, join_parts(adapted) if adapted else None)
+
+
+def _mean_over(parts: Sequence[dict[str, float] | None]) -> dict[str, float] | None:
+    means = pd.DataFrame([part or {} for part in parts]).mean()
+    return {str(name): float(mean) for name, mean in means.items()} or None
 
 
 def _means(scores: pd.DataFrame) -> dict[str, float]:
@@ -100,14 +117,24 @@ def _means(scores: pd.DataFrame) -> dict[str, float]:
 
 
 def write_evaluation(evaluation: Evaluation, metrics_file: Path, runs_folder: Path, run_depth: int, tag: str) -> None:
-    """Write the metrics file, and the folder with all measures and each split's TREC run and scores per query."""
+    """Write the metrics file, and the folder with all measures and each split's TREC run and scores per query.
+
+    The adapted model's results go into a folder in it, and to no metrics file.
+    """
     with atomic_folder(runs_folder) as partial:
-        write_json(partial / MEASURES_FILE, evaluation.measures())
-        for split, scores in evaluation.per_query.items():
-            scores.to_csv(partial / f"{split}.tsv", sep="\t", float_format="%.6g")
-            with (partial / f"{split}.trec").open("w", encoding="utf-8") as file:
-                file.writelines(_trec_lines(evaluation.runs[split], run_depth, tag))
+        _write_runs(evaluation, partial, run_depth, tag)
+        if evaluation.adapted is not None:
+            (partial / ADAPTED).mkdir()
+            _write_runs(evaluation.adapted, partial / ADAPTED, run_depth, f"{tag}+adapt")
     write_json(metrics_file, evaluation.summary())
+
+
+def _write_runs(evaluation: Evaluation, folder: Path, run_depth: int, tag: str) -> None:
+    write_json(folder / MEASURES_FILE, evaluation.measures())
+    for split, scores in evaluation.per_query.items():
+        scores.to_csv(folder / f"{split}.tsv", sep="\t", float_format="%.6g")
+        with (folder / f"{split}.trec").open("w", encoding="utf-8") as file:
+            file.writelines(_trec_lines(evaluation.runs[split], run_depth, tag))
 
 
 def _trec_lines(run: Run, depth: int, tag: str) -> Iterator[str]:

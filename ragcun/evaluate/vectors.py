@@ -9,8 +9,17 @@ from ragcun.params import Similarity
 
 @dataclass(frozen=True)
 class Vectors:
-    """A model's vectors of a benchmark: corpus (N, D) and queries (Q, D) in file order, perhaps memory-mapped."""
+    """A model's vectors of a benchmark, in file order, perhaps memory-mapped.
+
+    Attributes:
+        corpus, queries: (N, D) and (Q, D).
+        stand_ins: (S, D), of the queries that `ragcun.adapt.stand_ins` draws from the corpus.
+        similarity: how a query and a document are compared.
+        directions: whether adapting sees unit vectors, because nothing but their direction leaves the model.
+    """
 
     corpus: np.ndarray
     queries: np.ndarray
+    stand_ins: np.ndarray
     similarity: Similarity
+    directions: bool = False

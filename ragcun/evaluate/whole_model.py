@@ -5,11 +5,12 @@ from pathlib import Path
 from sentence_transformers import SentenceTransformer
 
 from ragcun import distributed
+from ragcun.adapt.stand_ins import stand_in_queries
 from ragcun.data.benchmark import Benchmark
 from ragcun.encode.base import cut_texts_at, load_base, similarity_of
 from ragcun.encode.encoder import TextEncoder, describe
 from ragcun.encode.layout import LAYOUT_FILE
-from ragcun.encode.store import Embeddings, corpus_and_queries, read_embeddings, write_embeddings
+from ragcun.encode.store import Embeddings, benchmark_texts, read_embeddings, write_embeddings
 from ragcun.evaluate.vectors import Vectors
 from ragcun.model.encoder import IsotropicGaussianEncoder
 from ragcun.params import Embed
@@ -21,10 +22,14 @@ def whole_model_vectors(model: Path, benchmark: Benchmark, stored: Embeddings, e
     if stored.manifest == describe(loaded, list(loaded), embed.dtype):
         arrays = stored.arrays
     else:
-        lists = corpus_and_queries(benchmark.doc_texts, benchmark.all_queries)
+        stand_ins = [drawn.text for drawn in stand_in_queries(benchmark.doc_texts)]
+        lists = benchmark_texts(benchmark.doc_texts, benchmark.all_queries, stand_ins)
         write_embeddings(scratch / "live", TextEncoder.of(loaded, embed), lists, transient=True)
         arrays = read_embeddings(scratch / "live").arrays
-    return Vectors(arrays["corpus"], arrays["queries"], similarity_of(loaded))
+    similarity = similarity_of(loaded)
+    # A model of ours ends in a layer that takes an adaptation in; in front of another one's, there is the direction alone.
+    directions = similarity == "cosine" and not isinstance(loaded, IsotropicGaussianEncoder)
+    return Vectors(arrays["corpus"], arrays["queries"], arrays["stand_ins"], similarity, directions)
 
 
 def _load(folder: Path, embed: Embed) -> SentenceTransformer:

@@ -8,18 +8,19 @@ ragcun.report.tables renders it.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 
 import pandas as pd
 
 from ragcun.core.errors import RagcunError
-from ragcun.evaluate.results import MEASURES_FILE, Measures
+from ragcun.evaluate.results import ADAPTED, LEFT_ALONE, MEASURES_FILE, Measures
 from ragcun.report.leakage import COLUMNS, PASSAGE_IN_TRAINING, POSITIVE_IN_TRAINING
 from ragcun.report.significance import paired_p_value, part_weights
 
 METRIC = "ndcg@10"
 BASELINE = "base"
+# Behind the name of a model that was adapted to each benchmark's corpus.
+WITH_ADAPT = " + adapt"
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,10 @@ class Comparison:
 
     Attributes:
         table: a row for each model, benchmark and split. Columns: model, benchmark, split, queries, the headline measures
-            (fractions of 1), then for the test split `isotropy.*` (dense models), `p_value` against the base, and for each
-            column of ragcun.report.leakage `<column>.queries`, how many queries it holds for; for the answers in training
-            also `<column>.ndcg@10` of these queries and `no_<column>.ndcg@10` of the others.
+            (fractions of 1), then for the test split `isotropy.*` (dense models), `p_value` against the base (of an adapted
+            model: against the same model, unadapted), and for each column of ragcun.report.leakage `<column>.queries`,
+            how many queries it holds for; for the answers in training also `<column>.ndcg@10` of these queries and
+            `no_<column>.ndcg@10` of the others.
         measures: every measure in full precision, tidy: model, benchmark, split, measure, value
             (see ragcun.evaluate.results.Measures for the splits).
         controls: the models that only stand for what training is held against.
@@ -39,6 +41,12 @@ class Comparison:
     table: pd.DataFrame
     measures: pd.DataFrame
     controls: Sequence[str] = ()
+
+    @property
+    def left_alone(self) -> pd.DataFrame:
+        """Models and benchmarks whose corpus is isotropic enough, so that adapting changed nothing."""
+        chosen = (self.measures["measure"] == LEFT_ALONE) & (self.measures["value"] == 1)
+        return self.measures.loc[chosen, ["model", "benchmark"]]
 
     @property
     def test(self) -> pd.DataFrame:
@@ -80,23 +88,53 @@ def compare(
     0  bm25  1.00000      1.0
     1  base  0.63093      1.0
     """
-    baselines = {name: _per_query(runs / BASELINE / name, "test")[METRIC] for name in benchmarks}
     rows: list[dict] = []
     measures: list[dict] = []
-    for model, benchmark in product([*models, *controls], benchmarks):
-        folder, names = runs / model / benchmark, {"model": model, "benchmark": benchmark}
+    for entry in _entries([*models, *controls], benchmarks, runs):
+        folder, names = entry.folder, {"model": entry.model, "benchmark": entry.benchmark}
         measured = json.loads(_there(folder / MEASURES_FILE).read_text(encoding="utf-8"))
         scores = {split: _per_query(folder, split) for split in ("test", "dev") if split in measured}
         ndcg, weights = scores["test"][METRIC], part_weights(scores["test"])
-        p_value = paired_p_value(ndcg, baselines[benchmark], permutations, seed, weights)
-        of_test = {"p_value": p_value, **_by_leakage(ndcg, leakage[benchmark])}
+        baseline = _per_query(entry.baseline, "test")[METRIC]
+        p_value = paired_p_value(ndcg, baseline, permutations, seed, weights)
+        of_test = {"p_value": p_value, **_by_leakage(ndcg, leakage[entry.benchmark])}
         rows += [{**names, **row} for row in _rows(measured, scores, of_test)]
         measures += [
             {**names, "split": split, "measure": measure, "value": value}
             for split, values in measured.items()
             for measure, value in values.items()
         ]
-    return Comparison(pd.DataFrame(rows), pd.DataFrame(measures), tuple(controls))
+    return _without_unchanged(pd.DataFrame(rows), pd.DataFrame(measures), controls)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A model on a benchmark: where its results are, and those that it is tested against."""
+
+    model: str
+    benchmark: str
+    folder: Path
+    baseline: Path
+
+
+def _entries(models: Sequence[str], benchmarks: Sequence[str], runs: Path) -> Iterator[_Entry]:
+    """Each model, tested against the base, and after it the adapted model, tested against the model itself."""
+    for model in models:
+        for benchmark in benchmarks:
+            yield _Entry(model, benchmark, runs / model / benchmark, runs / BASELINE / benchmark)
+        for benchmark in benchmarks:
+            own = runs / model / benchmark
+            if (own / ADAPTED).is_dir():
+                yield _Entry(model + WITH_ADAPT, benchmark, own / ADAPTED, own)
+
+
+def _without_unchanged(table: pd.DataFrame, measures: pd.DataFrame, controls: Sequence[str]) -> Comparison:
+    """The comparison, without rows of adapted models that were left alone on every benchmark."""
+    left = measures[measures["measure"] == LEFT_ALONE]
+    everywhere = left.groupby("model")["value"].min() == 1
+    table = table[~table["model"].isin(everywhere[everywhere].index)].reset_index(drop=True)
+    names = [name for control in controls for name in (control, control + WITH_ADAPT)]
+    return Comparison(table, measures, tuple(name for name in names if (table["model"] == name).any()))
 
 
 def _rows(measured: Measures, scores: Mapping[str, pd.DataFrame], of_test: Mapping[str, float]) -> Iterator[dict]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ragcun.report.comparison import BASELINE, METRIC, Comparison
+from ragcun.report.comparison import BASELINE, METRIC, WITH_ADAPT, Comparison
 from ragcun.report.leakage import COLUMNS, PASSAGE_IN_TRAINING, POSITIVE_IN_TRAINING
 
 SIGNIFICANT = 0.05
@@ -51,6 +51,7 @@ def to_markdown(comparison: Comparison) -> str:
         f"The comparison makes {tested} such tests, and p is not corrected for their number: if no model differed from "
         f"`{BASELINE}`, about {tested * SIGNIFICANT:.1f} of them would have a star by chance. "
         "IsoScore is of the corpus under the model; 1 is isotropic.",
+        *_adapting(comparison),
         *(["## Controls: projections that were not trained", markdown(controls)] if len(controls) else []),
         "## Every measure",
         markdown(_measures(comparison), names=3),
@@ -63,6 +64,23 @@ def to_markdown(comparison: Comparison) -> str:
         _NOTE,
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _adapting(comparison: Comparison) -> list[str]:
+    """What `+ adapt` means, where models were adapted, and which were left alone."""
+    left, notes = comparison.left_alone, []
+    if comparison.test["model"].str.endswith(WITH_ADAPT).any():
+        notes.append(
+            f"`{WITH_ADAPT.strip()}` is the same model, adapted to the benchmark's corpus without a label (docs/adapt.md). Its "
+            "\\* says that it differs from the model itself."
+        )
+    if len(left):
+        alone = "; ".join(
+            f"{benchmark}: {', '.join(name.removesuffix(WITH_ADAPT) for name in part['model'])}"
+            for benchmark, part in left.groupby("benchmark", sort=False)
+        )
+        notes.append(f"Not adapted, for the corpus is isotropic enough under the model (evaluate.adapt): {alone}.")
+    return notes
 
 
 def to_latex(comparison: Comparison) -> str:

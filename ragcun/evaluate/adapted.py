@@ -1,0 +1,51 @@
+"""A benchmark's vectors, adapted to its corpus by its documents and the stand-ins alone: no query or judgement is read."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ragcun import distributed
+from ragcun.adapt.rule import Adaptation, Statistics, choose, unit
+from ragcun.encode.store import shared_array
+from ragcun.evaluate.vectors import Vectors
+
+# Rows that are mapped at once.
+_ROWS_A_CHUNK = 65_536
+
+
+def adapted_vectors(vectors: Vectors, rows: np.ndarray, target: float, scratch: Path) -> tuple[Vectors, Adaptation]:
+    """The vectors after the map that brings the corpus towards the IsoScore `target`, and the map; all ranks share the work.
+
+    Args:
+        rows: (S,), the document that each stand-in comes from.
+        scratch: a folder for the mapped arrays.
+    """
+    if vectors.directions:
+        vectors = _mapped(vectors, unit, scratch / "directions")
+    adaptation = choose(Statistics.of(vectors.corpus, vectors.stand_ins, rows), target)
+    if adaptation.left_alone:
+        return vectors, adaptation
+    return _mapped(vectors, adaptation.apply, scratch / "adapted"), adaptation
+
+
+def _mapped(vectors: Vectors, function: Callable[[np.ndarray], np.ndarray], folder: Path) -> Vectors:
+    """Every array through `function`, memory-mapped in `folder`; each rank maps its shard."""
+    if distributed.is_main():
+        folder.mkdir()
+    distributed.barrier()
+    corpus, queries, stand_ins = (
+        _mapped_array(getattr(vectors, name), function, folder / f"{name}.npy")
+        for name in ("corpus", "queries", "stand_ins")
+    )
+    return replace(vectors, corpus=corpus, queries=queries, stand_ins=stand_ins)
+
+
+def _mapped_array(rows: np.ndarray, function: Callable[[np.ndarray], np.ndarray], path: Path) -> np.ndarray:
+    mine = distributed.shard(len(rows))
+    with shared_array(path, (len(rows), rows.shape[1])) as mapped:
+        for at in range(mine.start, mine.stop, _ROWS_A_CHUNK):
+            part = slice(at, min(at + _ROWS_A_CHUNK, mine.stop))
+            mapped[part] = function(np.asarray(rows[part]))
+    return np.load(path, mmap_mode="r")
