@@ -46,12 +46,13 @@ check-lock: $(INSTALLED)  ## fail where dvc.lock is not the lock of this tree
 	.ci/check-lock
 
 # torch comes first where its build is chosen: pip then finds it there and asks PyPI for the rest alone. --upgrade replaces
-# another build of the same version, because 2.13.0+cpu counts as newer than 2.13.0.
-$(INSTALLED): requirements.txt requirements-cuda.txt
+# another build of the same version, because 2.13.0+cpu counts as newer than 2.13.0. The last line gives the command `ragcun`.
+$(INSTALLED): requirements.txt requirements-cuda.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ragcun needs Python 3.11 or newer; set PYTHON=...")'
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(if $(TORCH),$(PIP_INSTALL) --no-deps --upgrade --index-url $(TORCH_INDEX)/$(TORCH) --constraint requirements.txt torch)
 	$(PIP_INSTALL) --requirement requirements.txt $(if $(TORCH),,--constraint requirements-cuda.txt)
+	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	touch $@
 
 clean:  ## remove the environment; outputs stay

@@ -33,6 +33,17 @@ def write_wheel(index: Path, name: str, version: str, requires: str = "") -> Non
         page.write(f'<a href="{quote(file)}">{file}</a>\n')
 
 
+_BACKEND = """
+import shutil
+
+WHEEL = "ragcun-0.1-py3-none-any.whl"
+
+def build_editable(wheel_directory, config_settings=None, metadata_directory=None):
+    shutil.copy(f"built/ragcun/{WHEEL}", wheel_directory)
+    return WHEEL
+"""
+
+
 class Checkout:
     """The Makefile with small requirements; PyPI's torch asks for a CUDA library, the one of PyTorch's index does not."""
 
@@ -41,6 +52,13 @@ class Checkout:
         (folder / "Makefile").write_text((ROOT / "Makefile").read_text())
         (folder / "requirements.txt").write_text("torch==1.0\nother==2.0\n")
         (folder / "requirements-cuda.txt").write_text("cudalib==3.0\n")
+        # The project itself: its build backend, which in truth is setuptools, gives a wheel that is there.
+        (folder / "pyproject.toml").write_text(
+            '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+            '[project]\nname = "ragcun"\nversion = "0.1"\n'
+        )
+        (folder / "backend.py").write_text(_BACKEND)
+        write_wheel(folder / "built", "ragcun", "0.1")
         for name, version, requires in [
             ("torch", "1.0", "cudalib>=3.0"),
             ("other", "2.0", ""),
@@ -61,6 +79,7 @@ class Checkout:
         assert ran.returncode == 0, ran.stdout + ran.stderr
         installed = (self.folder / ".venv").glob("lib/python3*/site-packages/*.dist-info")
         versions = dict(path.name.removesuffix(".dist-info").split("-") for path in installed)
+        assert versions["ragcun"] == "0.1", "the command `ragcun` comes with the environment"
         return {name: versions[name] for name in ("torch", "other", "cudalib") if name in versions}
 
 

@@ -108,7 +108,7 @@ def read_benchmark(
     for split in SPLITS:
         path = folder / "qrels" / f"{split}.tsv"
         if split == "test" or path.exists():
-            judged = _read_qrels(path, known_queries=texts, known_documents=known, strict=strict)
+            judged = read_qrels(path, known_queries=texts, known_documents=known, strict=strict)
             queries[split] = {query: text for query, text in texts.items() if query in judged}
             qrels[split] = {query: judged[query] for query in queries[split]}
     rule = _stored_rule(folder) if queries_are_documents is None else queries_are_documents
@@ -181,10 +181,14 @@ def _read_queries(path: Path) -> dict[str, str]:
     return texts
 
 
-def _read_qrels(
+def read_qrels(
     path: Path, *, known_queries: dict[str, str], known_documents: set[str], strict: bool
 ) -> dict[str, dict[str, int]]:
-    """Query id -> document id -> score."""
+    """Read a file of judgements: query id -> document id -> score.
+
+    Raises:
+        RagcunError: as `read_benchmark` does.
+    """
     qrels: dict[str, dict[str, int]] = {}
     unknown = 0
     for where, query, document, score in _judgements(path):

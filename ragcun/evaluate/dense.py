@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ragcun import distributed
-from ragcun.adapt.stand_ins import stand_in_queries
+from ragcun.adapt.stand_ins import stand_in_rows
 from ragcun.data.benchmark import Benchmark
 from ragcun.encode.store import read_embeddings, scratch_folder, shared_array
 from ragcun.evaluate.adapted import adapted_vectors
@@ -40,11 +40,11 @@ def evaluate_dense(
     """
     with benchmark_vectors(model, benchmark, embeddings, embed) as vectors, scratch_folder() as scratch:
         plain = _evaluate(vectors, benchmark, top_k)
-        rows = [drawn.row for drawn in stand_in_queries(benchmark.doc_texts)]
+        rows = stand_in_rows(len(vectors.corpus))
         # Of fewer texts nothing can be learned.
         if adapt is None or len(rows) < 2:
             return plain
-        there, adaptation = adapted_vectors(vectors, np.array(rows), adapt, scratch)
+        there, adaptation = adapted_vectors(vectors, rows, adapt, scratch)
         adapted = plain if adaptation.left_alone else _evaluate(there, benchmark, top_k)
         return replace(plain, adapted=replace(adapted, adaptation=adaptation.figures()))
 

@@ -15,11 +15,11 @@ from ragcun.encode.base import cut_texts_at
 from ragcun.encode.encoder import describe
 from ragcun.encode.layout import LAYOUT_FILE
 from ragcun.encode.store import Embeddings, read_embeddings, take
+from ragcun.model.card import TRAINED, write_model_card
 from ragcun.model.encoder import IsotropicGaussianEncoder
 from ragcun.model.projection import set_linear_map, set_random_map
 from ragcun.model.whitening import whitening_map
 from ragcun.params import Params, ProjectionInit
-from ragcun.train.card import write_model_card
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def write_control(params: Params, kind: ProjectionInit, init: Path, inputs: Inpu
     initialise_projection(encoder, params, training_passages(encoder, params, inputs))
     with atomic_folder(model_folder) as partial:
         encoder.save_finished(partial)
-        write_model_card(partial, encoder, name=model_folder.name, settings={"params": deciding(params)})
+        write_model_card(partial, encoder, name=model_folder.name, about=TRAINED, settings={"params": deciding(params)})
 
 
 def build_encoder(

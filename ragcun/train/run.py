@@ -24,10 +24,10 @@ from ragcun.data.pairs import PreparedPairs, read_pairs
 from ragcun.encode.base import load_base, similarity_of, texts_cut_at
 from ragcun.encode.encoder import TextEncoder
 from ragcun.encode.store import Embeddings, Texts, read_embeddings, scratch_folder, write_embeddings
+from ragcun.model.card import TRAINED, write_model_card
 from ragcun.model.encoder import IsotropicGaussianEncoder
 from ragcun.params import Dtype, Params, Similarity
 from ragcun.train.batches import BatchCollator, plan_batches
-from ragcun.train.card import write_model_card
 from ragcun.train.initial import Inputs, check_store, deciding
 from ragcun.train.learning_rates import parameter_groups
 from ragcun.train.loss import RetrievalLoss
@@ -92,7 +92,7 @@ def publish(
         logger.info("%s: best %s %.4f at step %d", recipe.name, best, result.best_score, result.best_step)
         with atomic_folder(model_folder) as partial:
             encoder.save_finished(partial)
-            write_model_card(partial, encoder, name=recipe.name, settings=trained.decides)
+            write_model_card(partial, encoder, name=recipe.name, about=TRAINED, settings=trained.decides)
         with atomic_file(curve_file) as partial:
             result.curve.to_csv(partial, sep="\t", index=False, float_format="%.6g")
         shutil.rmtree(trained.work)

@@ -96,7 +96,7 @@ def reading(path: Path, report: SourceReport, *, key: str, suffixes: tuple[str, 
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise RagcunError(f"{path} was changed while it was read; run again when it is finished")
     if not report.read:
-        raise RagcunError(f"{path} has no row; fill it, or name another file in params.yaml ({key})")
+        raise RagcunError(f"{path} has no row; fill it, or name another file ({key})")
     account.check()
 
 
@@ -120,14 +120,14 @@ def _find(path: Path, key: str, suffixes: tuple[str, ...]) -> Path:
         elif path.suffix.lower() not in suffixes:
             wrong = f"is none of {known}; save it as one of these under its suffix"
         elif not path.exists():
-            wrong = f"does not exist in {Path.cwd()}; correct the path in params.yaml"
+            wrong = f"does not exist in {Path.cwd()}; correct the path"
         elif not path.is_file():
             wrong = "is no regular file; save what it gives as a file"
         elif not path.stat().st_size:
-            wrong = "is empty; fill it, or name another file in params.yaml"
+            wrong = "is empty; fill it, or name another file"
         else:
             return path
     # A name too long for the file system, a NUL byte in it, a `~user` that nobody is.
     except (OSError, ValueError, RuntimeError) as error:
-        raise RagcunError(f"{key} names {shown(str(path))}: {error}; correct the path in params.yaml") from error
+        raise RagcunError(f"{key} names {shown(str(path))}: {error}; correct the path") from error
     raise RagcunError(f"{key} names {path}, which {wrong}")

@@ -1,4 +1,4 @@
-"""A user's passages: a .txt file with one a line, or a .jsonl or .parquet file with one a row.
+"""A user's passages: a .txt file with one a line, or a .jsonl, .csv, .tsv or .parquet file with one a row.
 
     text     the passage
     title    optional
@@ -20,20 +20,24 @@ from ragcun.sources.user_files.lines import read_lines
 from ragcun.sources.user_files.tables import Row, read_rows
 
 KEY = "data.passages"
-SUFFIXES = (".txt", ".jsonl", ".parquet")
+SUFFIXES = (".txt", ".jsonl", ".csv", ".tsv", ".parquet")
 
 _COLUMNS = ("text", "title", "_id", "id")
 
 
 class UserPassages:
-    """The passages of the file at `path`: relative to the project's folder, absolute, or from `~`."""
+    """The passages of the file at `path`: relative to the working folder, absolute, or from `~`.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Args:
+        key: what a user names the file by, for messages.
+    """
+
+    def __init__(self, path: Path, key: str = KEY) -> None:
+        self.path, self.key = path, key
 
     def passages(self, report: SourceReport) -> Iterator[Passage]:
         """Stream the passages, in the file's order. Raises RagcunError as `reading` does, and for unknown columns."""
-        with reading(self.path, report, key=KEY, suffixes=SUFFIXES) as account:
+        with reading(self.path, report, key=self.key, suffixes=SUFFIXES) as account:
             yield from filter(None, (_passage(row, account) for row in _rows(account)))
 
 

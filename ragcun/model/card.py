@@ -4,14 +4,22 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ragcun.model.encoder import IsotropicGaussianEncoder
+from sentence_transformers import SentenceTransformer
 
 # The first release whose module paths a saved model names.
 MINIMUM_VERSION = "6.0"
+TRAINED = "A text embedder for retrieval, trained with ragcun: a base encoder, then a two-layer projection."
 
 
-def write_model_card(folder: Path, encoder: IsotropicGaussianEncoder, *, name: str, settings: dict[str, Any]) -> None:
-    """Write `folder`/README.md."""
+def write_model_card(
+    folder: Path, model: SentenceTransformer, *, name: str, about: str, settings: dict[str, Any]
+) -> None:
+    """Write `folder`/README.md.
+
+    Args:
+        about: the first sentence: what the model is.
+        settings: what made it.
+    """
     card = f"""---
 library_name: sentence-transformers
 pipeline_tag: sentence-similarity
@@ -22,9 +30,8 @@ tags:
 ---
 # {name}
 
-A text embedder for retrieval, trained with ragcun: a base encoder, then a two-layer projection to
-{encoder.get_embedding_dimension()} dimensions. Compare embeddings by {encoder.similarity_fn_name}; they are not
-normalised. It is a plain SentenceTransformer and needs sentence-transformers {MINIMUM_VERSION} or newer.
+{about} Its embeddings have {model.get_embedding_dimension()} dimensions. Compare them by {model.similarity_fn_name}; they
+are not normalised. It is a plain SentenceTransformer and needs sentence-transformers {MINIMUM_VERSION} or newer.
 
 ```python
 from sentence_transformers import SentenceTransformer

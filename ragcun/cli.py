@@ -1,0 +1,119 @@
+"""The command `ragcun`."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from ragcun.core.disk import full_disk
+from ragcun.core.errors import RagcunError
+
+# `ragcun.adapt.rule.DEFAULT_ISOSCORE`, said here so that `--help` imports no library of models.
+_ISOSCORE = 0.30
+
+_ADAPT = """\
+Adapt MODEL to CORPUS without a label: embed the corpus and crops of its documents that stand in for queries; subtract their
+mean, and whiten by what differs between a crop and its document; write the model, with that in its last layer, to OUT.
+A corpus that is isotropic enough is left alone, and OUT is not written. See docs/adapt.md.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code: 0, 1 for a mistake in what it was given, 2 for one in how it was called."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for name in ("httpx", "sentence_transformers", "transformers"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        return int(options.run(options))
+    except Exception as error:
+        full = full_disk(error)
+        if full is None and not isinstance(error, RagcunError):
+            raise
+        print(f"error: {full or error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ragcun", description="Adapt text embedders for retrieval.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    adapt = commands.add_parser("adapt", help="adapt a model to a corpus, without a label", description=_ADAPT)
+    adapt.set_defaults(run=_adapt)
+    adapt.add_argument("model", metavar="MODEL", help="a folder in models/, or any SentenceTransformer folder or name")
+    adapt.add_argument(
+        "corpus",
+        metavar="CORPUS",
+        type=Path,
+        help="a folder in BEIR's layout; a .txt (a text a line), .jsonl, .csv, .tsv or .parquet file with `text` and perhaps "
+        "`title` and `_id`; or a folder of data/embeddings",
+    )
+    adapt.add_argument("out", metavar="OUT", type=Path, help="the folder to write; it must not be there")
+    adapt.add_argument("--queries", metavar="FILE", type=Path, help="queries without judgements, in the same formats")
+    adapt.add_argument(
+        "--qrels",
+        metavar="FILE",
+        type=Path,
+        help="judgements of --queries, in BEIR's qrels format: what to change is then chosen on them, by cross-validation",
+    )
+    adapt.add_argument(
+        "--to-isoscore",
+        metavar="X",
+        type=_isoscore,
+        default=_ISOSCORE,
+        help="leave a corpus alone that has this IsoScore, and whiten no other beyond it (%(default)s)",
+    )
+    adapt.add_argument("--json", action="store_true", help="print the figures as JSON")
+    return parser
+
+
+def _isoscore(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
+    return value
+
+
+def _adapt(options: argparse.Namespace) -> int:
+    # Imports the libraries of models: not for --help.
+    from ragcun.adapt.command import Request, adapt
+
+    done = adapt(
+        Request(options.model, options.corpus, options.out, options.queries, options.qrels, options.to_isoscore)
+    )
+    print(json.dumps(done) if options.json else _told(done))
+    return 0
+
+
+def _told(done: dict[str, Any]) -> str:
+    lines = [
+        f"statistics of {done['documents']:,} documents, {done['stand_in_queries']:,} crops that stand in for queries, "
+        f"and {done['queries']:,} queries",
+        f"IsoScore of the corpus: {done['isoscore_before']:.3f} before, {done['isoscore_after']:.3f} after; "
+        f"γ = {done['gamma']:.3f}",
+    ]
+    judged = done.get("judged")
+    if judged:
+        low, high = judged["interval"]
+        lines.append(
+            f"NDCG@10 of {judged['queries']} judged queries: {judged['ndcg@10']:.4f}; chosen on the others, the map gains "
+            f"{judged['gain']:+.4f} (95 % interval {low:+.4f} to {high:+.4f})"
+        )
+    if done["adapted"]:
+        lines.append(f"written: {done['out']}")
+    elif judged:
+        lines.append("left alone: no map is better on the judged queries; nothing is written")
+    else:
+        lines.append(
+            f"left alone: the corpus is isotropic enough (IsoScore {done['to_isoscore']:.2f} or more); nothing is written"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
