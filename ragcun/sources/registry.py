@@ -21,6 +21,7 @@ from ragcun.sources.user_files.links import user_model, user_path
 from ragcun.sources.user_files.pairs import UserPairs
 from ragcun.sources.user_files.passages import UserPassages
 from ragcun.sources.vital import VitalArticles
+from ragcun.sources.vital_topics import TOPICS, VitalTopic
 from ragcun.sources.wikipedia import Wikipedia
 
 
@@ -62,6 +63,10 @@ def _beir(name: str, data: Data) -> BenchmarkSource:
     return BeirBenchmark(name, data.beir_url, published=data.beir_published)
 
 
+def _topic(name: str, data: Data) -> BenchmarkSource:
+    return VitalTopic(name)
+
+
 # A source is made from the section `data` of the params.
 _PASSAGES: dict[str, Callable[[Data], PassageSource]] = {
     "vital": lambda data: VitalArticles(),
@@ -74,6 +79,7 @@ _PAIRS: dict[str, Callable[[Data], PairSource]] = {
 _BENCHMARKS: dict[str, Callable[[Data], BenchmarkSource]] = {
     "vital-descriptions": lambda data: VitalArticles(),
     "fanoutqa": lambda data: FanOutQA(),
+    **{name: partial(_topic, name) for name in TOPICS},
     **{name: partial(_beir, name) for name in REGISTRY},
 }
 

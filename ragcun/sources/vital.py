@@ -30,11 +30,12 @@ _TEST, _DEV = 2000, 1000
 
 @dataclass(frozen=True, slots=True)
 class Article:
-    """An article; `description` may be empty."""
+    """An article; `description` and `topic` may be empty."""
 
     title: str
     text: str
     description: str
+    topic: str = ""
 
 
 class VitalArticles:
@@ -60,10 +61,7 @@ class VitalArticles:
 
     def benchmark(self) -> Benchmark:
         """1,814 test and 914 dev queries over the 10,033 articles, one relevant article each. Raises as `passages` does."""
-        rows = query_rows(self._articles)
-        queries = {s: {f"description-{i}": self._articles[i].description for i in rows[s]} for s in ("test", "dev")}
-        qrels = {s: {f"description-{i}": {self._articles[i].title: 1} for i in rows[s]} for s in ("test", "dev")}
-        return over_articles("vital-descriptions", self._articles, queries, qrels)
+        return descriptions(self._articles)
 
     def fetch(self, *, target: Path) -> None:
         """Write the benchmark. Raises as `passages` does."""
@@ -78,6 +76,14 @@ class VitalArticles:
     @cached_property
     def _articles(self) -> list[Article]:
         return parse_articles(*read_json([(WHEEL, MEMBER)]))
+
+
+def descriptions(articles: list[Article]) -> Benchmark:
+    """The benchmark `vital-descriptions`: the held-out articles' descriptions, over all articles."""
+    rows = query_rows(articles)
+    queries = {s: {f"description-{i}": articles[i].description for i in rows[s]} for s in ("test", "dev")}
+    qrels = {s: {f"description-{i}": {articles[i].title: 1} for i in rows[s]} for s in ("test", "dev")}
+    return over_articles("vital-descriptions", articles, dict(queries), dict(qrels))
 
 
 def over_articles(
@@ -128,4 +134,5 @@ def _parse_article(title: str, entry: Any, where: str) -> Article:
             raise RagcunError(f"{where}: the article {title!r} lacks {key!r} as text; name another source")
     if entry["title"] != title or not title.strip() or not entry["extract"].strip():
         raise RagcunError(f"{where}: the article {title!r} has an empty text or another title; name another source")
-    return Article(title, entry["extract"], entry["description"].strip())
+    topic = entry.get("topic")
+    return Article(title, entry["extract"], entry["description"].strip(), topic if isinstance(topic, str) else "")

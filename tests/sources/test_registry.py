@@ -48,7 +48,7 @@ def test_unknown_names_list_the_known_ones() -> None:
         pair_source(data(pairs="x"))
     with pytest.raises(
         RagcunError,
-        match=r"names 'x', .* vital-descriptions, fanoutqa, msmarco, .*, mine; name your own folder in data\.local",
+        match=r"names 'x', .* vital-descriptions, fanoutqa, vital-arts, .*, msmarco, .*, mine; name your own folder in data\.local",
     ):
         benchmark_source("x", data(local={"mine": "folder"}))
     with pytest.raises(RagcunError, match="'x'; base_model: pypi:NAME knows"):

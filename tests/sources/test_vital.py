@@ -75,7 +75,7 @@ def test_no_query_has_the_id_of_a_document(source: vital.VitalArticles) -> None:
 
 def test_a_description_is_stripped_but_keeps_its_case() -> None:
     articles = vital.parse_articles(collection())
-    assert articles[7] == vital.Article("title 7", "text 7", "Description 7")
+    assert articles[7] == vital.Article("title 7", "text 7", "Description 7", "T")
     assert document_text(articles[7].title, articles[7].text) == "title 7 text 7"
 
 
