@@ -17,14 +17,14 @@ from tests.sources.user_files import ROWS, SETTINGS, TEXT_SUFFIXES, pairs, write
     [
         (
             "nowhere.csv",
-            r"data\.pairs names nowhere\.csv, which does not exist in /.*; correct the path in params",
+            r"data\.pairs names nowhere\.csv, which does not exist in /.*; correct the path",
         ),
         ("folder", r"data\.pairs names folder, which is a folder; name a file \(\.jsonl, .*\.parquet\) in it"),
         ("folder.csv", r"names folder\.csv, which is a folder"),
         ("a.json", r"names a\.json, which is none of \.jsonl, \.csv, \.tsv, \.parquet; save it as one of these"),
         ("a", r"names a, which is none of"),
         ("a.csv.gz", r"names a\.csv\.gz, which is none of"),
-        ("empty.csv", r"data\.pairs names empty\.csv, which is empty; fill it, or name another file in params\.yaml"),
+        ("empty.csv", r"data\.pairs names empty\.csv, which is empty; fill it, or name another file"),
         ("pipe.csv", r"names pipe\.csv, which is no regular file"),
         ("x" * 300 + ".csv", r"names 'x{60}'?…?: .*File name too long.*; correct the path"),
         ("nul\0.csv", r"names nul\0\.csv, which does not exist"),

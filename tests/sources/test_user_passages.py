@@ -60,8 +60,17 @@ def test_values_of_another_type_are_left_out_and_counted(tmp_path: Path) -> None
     assert report.dropped == {"a title or text that is no text": 2}
 
 
-def test_a_table_is_no_file_of_passages(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_a_row_of_a_table_is_a_passage(tmp_path: Path, suffix: str) -> None:
+    rows = [{"_id": "x", "title": "T", "text": 'with "quotes",\tand a\nline end'}, {"_id": "", "title": "", "text": "t"}]
+    found = passages(write(tmp_path / f"a{suffix}", rows))[0]
+    assert [passage.id for passage in found] == ["x", "4"], "the second row begins in line 4"
+    assert (found[0].title, found[1].title) == ("T", "")
+    assert found[0].text.split() == ["with", '"quotes",', "and", "a", "line", "end"]
+
+
+def test_another_kind_of_file_is_no_file_of_passages(tmp_path: Path) -> None:
+    path = tmp_path / "a.xml"
     path.write_text("text\nt\n")
-    with pytest.raises(RagcunError, match=r"data\.passages names .* none of \.txt, \.jsonl, \.parquet"):
+    with pytest.raises(RagcunError, match=r"data\.passages names .* none of \.txt, \.jsonl, \.csv, \.tsv, \.parquet"):
         passages(path)
