@@ -23,6 +23,8 @@ MODULES = [
     for room in ROOMS
     for path in sorted(ROOT.glob(f"ragcun/{room}/[!_]*.py"))
 ]
+# Modules in which some names have one.
+MORE = ("ragcun.distributed", "ragcun.adapt.rule", "ragcun.adapt.stand_ins")
 # Public names without an example, and why.
 WITHOUT_EXAMPLE = {
     "ragcun.encode.store.Embeddings": "a record; read_embeddings shows it",
@@ -36,7 +38,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return tiny_names(tmp_path_factory.mktemp("doctests"))
 
 
-@pytest.mark.parametrize("name", ["ragcun.distributed", *MODULES])
+@pytest.mark.parametrize("name", [*MORE, *MODULES])
 def test_examples_hold(name: str, names: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)

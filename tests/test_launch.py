@@ -87,7 +87,7 @@ IMPORTED = {
     "prepare_pairs": {"scipy"},
     "prepare_pretraining": set(),
     "evaluate_bm25": {"scipy"},
-    "evaluate": {"torch"},
+    "evaluate": {"torch", "scipy"},
     "compare": {"scipy", "matplotlib"},
 }
 

@@ -199,6 +199,7 @@ TABLE: dict[type[BaseModel], dict[str, tuple[list[Any], list[Any]]]] = {
         "top_k": least(1000),
         "run_depth": least(1),
         "permutations": least(100),
+        "adapt": ([SMALL, 1, None], [0, 1 + 2**-52, *NO_NUMBER[:-1]]),
     },
     Tracking: {
         "report_to": ([[], ["tensorboard", "wandb", "mlflow", "dvclive"]], [None, "wandb", ["paper"]]),

@@ -73,21 +73,21 @@ class Statistics:
         mean, covariance = mean_and_covariance(corpus[:: -(-len(corpus) // ENOUGH_DOCUMENTS)])
         asked = np.asarray(stand_ins, dtype=np.float64)
         _, noise = mean_and_covariance(asked - corpus[rows])
-        if not np.isfinite(covariance).all() or not np.isfinite(noise).all():
-            raise RagcunError("a vector is not finite: encode the corpus again, in float32")
-        if np.trace(covariance) <= np.finfo(np.float32).eps ** 2 * (mean @ mean):
-            raise RagcunError("all documents have the same vector: adapting needs a corpus of different texts")
         centre, given = asked.mean(axis=0), 0 if queries is None else len(queries)
         if queries is not None and given:
             weight = given / (given + PRIOR_QUERIES)
             centre = (1 - weight) * centre + weight * np.asarray(queries, dtype=np.float64).mean(axis=0)
+        if not all(np.isfinite(found).all() for found in (covariance, noise, centre)):
+            raise RagcunError("a vector is not finite: encode the corpus again, in float32")
+        if np.trace(covariance) <= np.finfo(np.float32).eps ** 2 * (mean @ mean):
+            raise RagcunError("all documents have the same vector: adapting needs a corpus of different texts")
         return cls(covariance, shrunk(noise, len(asked)), centre, len(corpus), len(asked), given)
 
     @cached_property
     def _noise_axes(self) -> tuple[np.ndarray, np.ndarray]:
         variances, axes = np.linalg.eigh(self.noise)
-        # Where each stand-in is its whole document, there is no noise to take out.
-        if variances.max() <= 0:
+        # Where each stand-in is its whole document, there is no noise to take out: the two differ by rounding at most.
+        if variances.sum() <= np.finfo(np.float32).eps * np.trace(self.covariance):
             return np.ones_like(variances), axes
         return variances.clip(min=np.finfo(np.float32).eps * variances.max()), axes
 
@@ -105,6 +105,8 @@ class Statistics:
 
     def gamma_for(self, target: float) -> float:
         """γ: the least one in [0, MAX_GAMMA] that brings the corpus to the IsoScore `target`, MAX_GAMMA if none does."""
+        if self.isoscore() >= target:
+            return 0.0
         if self.isoscore(MAX_GAMMA) <= target:
             return MAX_GAMMA
         return float(brentq(lambda gamma: self.isoscore(gamma) - target, 0.0, MAX_GAMMA, xtol=1e-4))

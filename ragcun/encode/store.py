@@ -120,7 +120,7 @@ def write_embeddings(
 
     >>> write_embeddings(Path("store"), tiny_encoder, benchmark_texts(["a boat"], {"q1": "river"}, []))
     >>> sorted(path.name for path in Path("store").iterdir())
-    ['corpus.npy', 'manifest.json', 'queries.npy']
+    ['corpus.npy', 'manifest.json', 'queries.npy', 'stand_ins.npy']
     """
     with closing(RowCache(transient=transient)) as cache, shared_folder(folder) as partial:
         for name, texts in lists.items():

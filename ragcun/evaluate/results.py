@@ -103,8 +103,10 @@ def join_parts(parts: Mapping[str, Evaluation]) -> Evaluation:
     isotropy, adaptation = (
         _mean_over([getattr(part, name) for part in parts.values()]) for name in ("isotropy", "adaptation")
     )
-    adapted = {name: part.adapted for name, part in parts.items() if part.adapted is not None}
-    return Evaluation(runs, per_query, isotropy, adaptation, join_parts(adapted) if adapted else None)
+    # A part too small to adapt to stands with its plain scores, so that both evaluations are of the same queries.
+    adapted = {name: part.adapted or part for name, part in parts.items()}
+    any_adapted = any(part.adapted is not None for part in parts.values())
+    return Evaluation(runs, per_query, isotropy, adaptation, join_parts(adapted) if any_adapted else None)
 
 
 def _mean_over(parts: Sequence[dict[str, float] | None]) -> dict[str, float] | None:

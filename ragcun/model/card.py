@@ -19,6 +19,10 @@ def write_model_card(
     Args:
         about: the first sentence: what the model is.
         settings: what made it.
+
+    >>> write_model_card(Path("."), tiny, name="mine", about=TRAINED, settings={"seed": 1})
+    >>> "# mine" in Path("README.md").read_text()
+    True
     """
     card = f"""---
 library_name: sentence-transformers

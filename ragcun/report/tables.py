@@ -42,7 +42,9 @@ def to_markdown(comparison: Comparison) -> str:
     | base    | 0.6309 |                 |
     ...
     """
-    tested = int((comparison.test["model"] != BASELINE).sum())
+    # Where a model was left alone, its row is there for other benchmarks, and nothing is tested.
+    alone = comparison.left_alone.merge(comparison.test[["model", "benchmark"]])
+    tested = int((comparison.test["model"] != BASELINE).sum()) - len(alone)
     controls = headline(comparison, comparison.controls)
     parts = [
         "## NDCG@10, test queries",
@@ -134,11 +136,12 @@ def headline(comparison: Comparison, models: Sequence[str] | None = None) -> pd.
         stars = ["*" if cell["p_value"] < SIGNIFICANT else "" for cell in cells]
         row = {"model": model}
         row |= {cell["benchmark"]: f"{cell[METRIC]:.4f}{star}" for cell, star in zip(cells, stars, strict=True)}
-        if len(cells) > 1:
+        # A mean over other benchmarks would look like one to compare.
+        if len(cells) == test["benchmark"].nunique() > 1:
             row["mean"] = f"{part[METRIC].mean():.4f}"
         row |= {f"IsoScore {cell['benchmark']}": _figure(cell.get("isotropy.isoscore")) for cell in cells}
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).fillna("")
 
 
 def leakage_counts(comparison: Comparison) -> pd.DataFrame:

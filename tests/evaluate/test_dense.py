@@ -12,11 +12,12 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
+from ragcun.adapt.stand_ins import stand_in_queries
 from ragcun.core.errors import RagcunError
 from ragcun.core.files import write_json
 from ragcun.data.benchmark import Benchmark
 from ragcun.encode.encoder import TextEncoder
-from ragcun.encode.store import Texts, read_embeddings, write_embeddings
+from ragcun.encode.store import benchmark_texts, read_embeddings, write_embeddings
 from ragcun.evaluate.dense import evaluate_dense
 from ragcun.evaluate.lexical import evaluate_bm25
 from ragcun.evaluate.results import HEADLINE, Evaluation, join_parts
@@ -38,11 +39,8 @@ def store(folder: Path, base: Path, benchmark: Benchmark, embed: Embed = EMBED) 
     """What the stage embed_benchmark writes."""
     model = SentenceTransformer(str(base), device="cpu")
     encoder = TextEncoder(model, dtype=embed.dtype, batch_size=embed.batch_size, max_length=embed.max_length)
-    lists = {
-        "corpus": Texts.of(benchmark.doc_texts, "passage"),
-        "queries": Texts.of(list(benchmark.all_queries.values()), "query"),
-    }
-    write_embeddings(folder, encoder, lists)
+    stand_ins = [drawn.text for drawn in stand_in_queries(benchmark.doc_texts)]
+    write_embeddings(folder, encoder, benchmark_texts(benchmark.doc_texts, benchmark.all_queries, stand_ins))
     return folder
 
 
@@ -355,7 +353,8 @@ def test_live_vectors_serve_the_next_benchmark_and_leave_the_cache_before_the_ba
         with closing(sqlite3.connect(row_cache_folder / "rows.sqlite")) as file:
             return tuple(file.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0] for table in ("rows", "transient"))  # type: ignore[return-value]
 
-    texts = len({*benchmark.doc_texts}) + len({*benchmark.all_queries.values()})
+    stand_ins = [drawn.text for drawn in stand_in_queries(benchmark.doc_texts)]
+    texts = len({*benchmark.doc_texts}) + len({*benchmark.all_queries.values(), *stand_ins})
     assert counts() == (texts, 0)
     evaluate(model, benchmark, tmp_path / "store")
     assert counts() == (texts, texts)

@@ -1,5 +1,6 @@
 """The stage `compare`, on two models' results: what it reads of the project's folders, writes and sets aside."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,17 @@ def test_the_results_of_a_removed_benchmark_or_model_are_set_aside(
     for path in LEFTOVERS:
         assert not Path(path).exists()
         assert Path("data/set_aside", path).is_dir()
+
+
+def test_how_far_models_were_adapted_is_in_the_tidy_table(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = {"gamma": 0.125, "isoscore_before": 0.0625, "isoscore_after": 0.25, "left_alone": 0.0}
+    evaluation = evaluate_bm25(tiny_benchmark("fanoutqa"), 10)
+    adapted = replace(evaluation, adapted=replace(evaluation, adaptation=figures))
+    write_evaluation(adapted, Path("metrics/base/fanoutqa.json"), Path("data/runs/base/fanoutqa"), 10, "base")
+    assert set(compared(monkeypatch)["model"]) == {"bm25", "base", "base + adapt"}
+    measures = pd.read_csv("metrics/measures.csv").query("split == 'adaptation'")
+    assert set(zip(measures["model"], measures["benchmark"], strict=True)) == {("base + adapt", "fanoutqa")}
+    assert dict(zip(measures["measure"], measures["value"], strict=True)) == figures
 
 
 def test_what_was_seen_is_told_and_the_validation_benchmark_counts(
