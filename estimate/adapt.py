@@ -28,7 +28,7 @@ from estimate.adapt_maps import (
     rule,
     without_shrinkage,
 )
-from ragcun.adapt.folder import sees_directions
+from ragcun.adapt.directions import sees_directions
 from ragcun.adapt.judged import Judged
 from ragcun.adapt.rule import MAX_GAMMA, unit
 from ragcun.adapt.stand_ins import stand_in_rows
@@ -174,9 +174,7 @@ def draw(law: pd.DataFrame, path: Path) -> None:
     for half, marker in (("choosing", "o"), ("reporting", "s"), ("other", "^")):
         part = law[law["half"] == half]
         spread = [1.96 * gains.std(ddof=1) / np.sqrt(len(gains)) for gains in part["gains"]]
-        axes.errorbar(
-            part["IsoScore"], part["gain"], spread, fmt=marker, capsize=2, linewidth=0.8, label=half
-        )
+        axes.errorbar(part["IsoScore"], part["gain"], spread, fmt=marker, capsize=2, linewidth=0.8, label=half)
     axes.axhline(0, color="0.6", linewidth=0.8)
     for row in law.itertuples():
         axes.annotate(

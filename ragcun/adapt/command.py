@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
-from ragcun.adapt.folder import fold, load_model, save_adapted, sees_directions
+from ragcun.adapt.directions import sees_directions
+from ragcun.adapt.folder import fold, load_model, save_adapted
 from ragcun.adapt.judged import Choice, Judged, choose_on_judged
 from ragcun.adapt.rule import FEW_TEXTS, Adaptation, Statistics, choose, unit
 from ragcun.adapt.stand_ins import stand_in_queries, stand_in_rows
@@ -50,8 +50,7 @@ def adapt(request: Request) -> dict[str, Any]:
     model = load_model(request.model)
     corpus = None if is_stored(request.corpus) else read_corpus(request.corpus)
     queries = None if request.queries is None else read_queries(request.queries)
-    with ExitStack() as stack:
-        scratch = stack.enter_context(scratch_folder())
+    with scratch_folder() as scratch:
         vectors = _embedded(model, request.corpus, corpus, queries, scratch)
         rows = stand_in_rows(len(vectors["corpus"]))
         if len(vectors["stand_ins"]) != len(rows):

@@ -8,9 +8,10 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize
 from torch import nn
 
+from ragcun.adapt.directions import ends_linear, sees_directions
 from ragcun.adapt.rule import Adaptation
 from ragcun.core.files import atomic_folder
-from ragcun.encode.base import load_base, similarity_of
+from ragcun.encode.base import load_base
 from ragcun.encode.layout import LAYOUT_FILE
 from ragcun.model.card import write_model_card
 from ragcun.model.encoder import IsotropicGaussianEncoder
@@ -25,18 +26,6 @@ def load_model(path: str) -> SentenceTransformer:
     return load_base(path).eval()
 
 
-def sees_directions(model: SentenceTransformer) -> bool:
-    """Whether the model is adapted by the directions of its embeddings, and not by the embeddings themselves.
-
-    So it is under cosine, which looks at nothing else. A last layer that is linear takes the map in instead, and needs no
-    module more.
-
-    >>> sees_directions(tiny)
-    True
-    """
-    return similarity_of(model) == "cosine" and not _ends_linear(model)
-
-
 def fold(model: SentenceTransformer, adaptation: Adaptation) -> None:
     """Make `model` give `adaptation.apply` of its embeddings, or of their directions where it `sees_directions`.
 
@@ -44,7 +33,7 @@ def fold(model: SentenceTransformer, adaptation: Adaptation) -> None:
     sees directions and has none there.
     """
     matrix, mean = torch.from_numpy(adaptation.matrix), torch.from_numpy(adaptation.mean)
-    if _ends_linear(model):
+    if ends_linear(model):
         last = list(model)[-1]
         assert isinstance(last, Dense)
         weight, bias = last.linear.weight.detach().double(), last.linear.bias
@@ -66,11 +55,6 @@ def save_adapted(model: SentenceTransformer, folder: Path, settings: dict[str, A
         else:
             model.save(str(partial), create_model_card=False)
         write_model_card(partial, model, name=folder.name, about=ADAPTED, settings=settings)
-
-
-def _ends_linear(model: SentenceTransformer) -> bool:
-    last = list(model)[-1]
-    return isinstance(last, Dense) and isinstance(last.activation_function, nn.Identity) and not last.use_residual
 
 
 def _set(module: nn.Module, weight: torch.Tensor, bias: torch.Tensor) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from sentence_transformers import SentenceTransformer
 
 from ragcun import distributed
+from ragcun.adapt.directions import sees_directions
 from ragcun.adapt.stand_ins import stand_in_queries
 from ragcun.data.benchmark import Benchmark
 from ragcun.encode.base import cut_texts_at, load_base, similarity_of
@@ -26,10 +27,9 @@ def whole_model_vectors(model: Path, benchmark: Benchmark, stored: Embeddings, e
         lists = benchmark_texts(benchmark.doc_texts, benchmark.all_queries, stand_ins)
         write_embeddings(scratch / "live", TextEncoder.of(loaded, embed), lists, transient=True)
         arrays = read_embeddings(scratch / "live").arrays
-    similarity = similarity_of(loaded)
-    # A model of ours ends in a layer that takes an adaptation in; in front of another one's, there is the direction alone.
-    directions = similarity == "cosine" and not isinstance(loaded, IsotropicGaussianEncoder)
-    return Vectors(arrays["corpus"], arrays["queries"], arrays["stand_ins"], similarity, directions)
+    return Vectors(
+        arrays["corpus"], arrays["queries"], arrays["stand_ins"], similarity_of(loaded), sees_directions(loaded)
+    )
 
 
 def _load(folder: Path, embed: Embed) -> SentenceTransformer:

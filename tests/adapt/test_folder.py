@@ -9,7 +9,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize
 from torch import nn
 
-from ragcun.adapt.folder import fold, load_model, save_adapted, sees_directions
+from ragcun.adapt.directions import sees_directions
+from ragcun.adapt.folder import fold, load_model, save_adapted
 from ragcun.adapt.rule import Adaptation, unit
 from ragcun.model.encoder import IsotropicGaussianEncoder
 from ragcun.model.projection import set_random_map

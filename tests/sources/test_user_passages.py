@@ -62,7 +62,10 @@ def test_values_of_another_type_are_left_out_and_counted(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv"])
 def test_a_row_of_a_table_is_a_passage(tmp_path: Path, suffix: str) -> None:
-    rows = [{"_id": "x", "title": "T", "text": 'with "quotes",\tand a\nline end'}, {"_id": "", "title": "", "text": "t"}]
+    rows = [
+        {"_id": "x", "title": "T", "text": 'with "quotes",\tand a\nline end'},
+        {"_id": "", "title": "", "text": "t"},
+    ]
     found = passages(write(tmp_path / f"a{suffix}", rows))[0]
     assert [passage.id for passage in found] == ["x", "4"], "the second row begins in line 4"
     assert (found[0].title, found[1].title) == ("T", "")
