@@ -173,6 +173,8 @@ def draw(law: pd.DataFrame, path: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(6.5, 4), layout="constrained")
     for half, marker in (("choosing", "o"), ("reporting", "s"), ("other", "^")):
         part = law[law["half"] == half]
+        if part.empty:
+            continue
         spread = [1.96 * gains.std(ddof=1) / np.sqrt(len(gains)) for gains in part["gains"]]
         axes.errorbar(part["IsoScore"], part["gain"], spread, fmt=marker, capsize=2, linewidth=0.8, label=half)
     axes.axhline(0, color="0.6", linewidth=0.8)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.optimize import brentq
 
 from ragcun.adapt.judged import Judged
 from ragcun.adapt.rule import DEFAULT_ISOSCORE, Adaptation, Statistics, choose, isoscore_of, with_gamma
@@ -126,5 +127,4 @@ class _Unsymmetric(Adaptation):
 def _gamma_to_target(statistics: Statistics) -> float:
     if isoscore_of(statistics.covariance) >= DEFAULT_ISOSCORE:
         return 0.0
-    steps = np.linspace(0, 1, 201)
-    return float(min(steps, key=lambda gamma: abs(statistics.isoscore(gamma) - DEFAULT_ISOSCORE)))
+    return float(brentq(lambda gamma: statistics.isoscore(gamma) - DEFAULT_ISOSCORE, 0.0, 1.0, xtol=1e-4))

@@ -6,6 +6,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 topics=vital-arts,vital-biology,vital-everyday-life,vital-geography,vital-history,vital-mathematics,vital-people
-topics+=,vital-philosophy,vital-physics,vital-society,vital-technology,vital-uncategorized,vital-descriptions,fanoutqa
-dvc exp run -S "data.benchmarks=[$topics]"
+topics+=,vital-philosophy,vital-physics,vital-society,vital-technology,vital-uncategorized
+dvc exp run -S "data.benchmarks=[$topics]" -S "evaluate.models=[base]" -S "evaluate.controls=[]"
 python -m estimate.adapt experiments/adapt.md docs/adapt.png
