@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 from filelock import FileLock
 
+from ragcun.report.comparison import WITH_ADAPT
 from tests import tiny_source
 from tests.tiny import save_tiny_base
 
@@ -54,6 +56,11 @@ def consequences(*strategies: str) -> set[str]:
     """The stages after these strategies' trainings, and those."""
     stages = {stage for name in strategies for stage in (f"finetune@{name}", f"evaluate@{name}-tiny")}
     return stages | {"compare"}
+
+
+def models_of(table: pd.DataFrame) -> set[str]:
+    """The models of a comparison, adapted or not."""
+    return set(table["model"].str.removesuffix(WITH_ADAPT))
 
 
 def ran(output: str) -> set[str]:

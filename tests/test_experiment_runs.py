@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from ragcun.data.benchmark import write_benchmark
-from tests.project import DENSE, Project, consequences, ran
+from tests.project import DENSE, EVALUATIONS, Project, consequences, models_of, ran
 from tests.tiny import tiny_benchmark
 
 
@@ -39,6 +39,16 @@ def test_an_experiment_changes_its_strategy_and_the_diff_shows_it(fresh: Project
     assert {name for _, name in rows} <= {"ndcg@10", "dev_ndcg@10", "isoscore"}
 
 
+def test_without_adapting_models_are_evaluated_again_and_nothing_more(fresh: Project) -> None:
+    before = {model: fresh.metric(model) for model in DENSE}
+    table = pd.read_csv(fresh.folder / "metrics/comparison.csv")
+    fresh.params(evaluate__adapt=None)
+    assert ran(fresh.run("dvc", "repro")) == EVALUATIONS | {"compare"}
+    assert {model: fresh.metric(model) for model in DENSE} == before
+    plain = pd.read_csv(fresh.folder / "metrics/comparison.csv")
+    assert set(plain["model"]) == models_of(table) < set(table["model"])
+
+
 def test_a_strategy_is_a_line_of_dvc_yaml_and_a_section_of_params(fresh: Project) -> None:
     line = "      mine: {init: models/pretrain, freeze_base: false, section: finetune.live}\n"
     fresh.edit("dvc.yaml", lambda text: text.replace("      smart_hybrid: {init", line + "      smart_hybrid: {init"))
@@ -47,7 +57,7 @@ def test_a_strategy_is_a_line_of_dvc_yaml_and_a_section_of_params(fresh: Project
     fresh.params(finetune__strategies__mine=rates, evaluate__models=["mine", *models])
     assert ran(fresh.run("dvc", "repro")) == consequences("mine")
     table = pd.read_csv(fresh.folder / "metrics/comparison.csv")
-    assert set(table["model"]) == {"bm25", "mine", *DENSE}
+    assert models_of(table) == {"bm25", "mine", *DENSE}
     curve = pd.read_csv(fresh.folder / "metrics/curves/mine.tsv", sep="\t")
     assert curve["learning_rate_base"].max() > 0
 

@@ -8,24 +8,39 @@ import pytest
 import yaml
 
 from ragcun.data.pairs import read_pairs
+from ragcun.report.comparison import WITH_ADAPT
 from ragcun.sources.source_report import SourceReport
 from tests import tiny_source
-from tests.project import DENSE, EVALUATIONS, OPENED, STARTS, TRAININGS, Project, ran
+from tests.project import DENSE, EVALUATIONS, OPENED, STARTS, TRAININGS, Project, models_of, ran
 
 
 def test_the_chain_runs_from_nothing_to_the_comparison(project: Project) -> None:
     table = pd.read_csv(project.folder / "metrics/comparison.csv")
-    assert set(table["model"]) == {"bm25", *DENSE}
-    for model in table["model"].unique():
+    assert models_of(table) == {"bm25", *DENSE}
+    for model in ("bm25", *DENSE):
         row = table[(table["model"] == model) & (table["split"] == "test")].iloc[0]
         assert row["ndcg@10"] == pytest.approx(project.metric(model)["ndcg@10"], abs=1e-6)
     assert set(project.metric("base")) == {"ndcg@10", "dev_ndcg@10", "isoscore"}
     assert set(project.metric("bm25")) == {"ndcg@10", "dev_ndcg@10"}
     measures = pd.read_csv(project.folder / "metrics/measures.csv")
-    assert len(measures) == 2 * 5 * len({"bm25", *DENSE}) + 4 * len(DENSE)
+    unadapted = measures[~measures["model"].str.endswith(WITH_ADAPT)]
+    assert len(unadapted) == 2 * 5 * len({"bm25", *DENSE}) + 4 * len(DENSE)
     curve = pd.read_csv(project.folder / "metrics/curves/smart_hybrid.tsv", sep="\t")
     assert curve["step"].iloc[0] == 0
     assert len(curve) == 3
+
+
+def test_each_dense_model_is_adapted_to_the_benchmark_or_left_alone(project: Project) -> None:
+    measures = pd.read_csv(project.folder / "metrics/measures.csv")
+    adapted = measures[measures["model"].str.endswith(WITH_ADAPT)]
+    assert models_of(adapted) == DENSE
+    figures = adapted[adapted["split"] == "adaptation"].pivot_table(index="model", columns="measure", values="value")
+    assert len(adapted) == (2 * 5 + 4 + 4) * len(DENSE)
+    isotropic = figures["isoscore_before"] >= 0.3
+    assert (figures["left_alone"] == isotropic).all()
+    table = pd.read_csv(project.folder / "metrics/comparison.csv")
+    shown = {model for model in table["model"] if model.endswith(WITH_ADAPT)}
+    assert shown == set(figures.index[~isotropic])
 
 
 def test_only_metrics_links_and_the_lock_are_left_for_git(project: Project) -> None:
@@ -94,6 +109,7 @@ def test_nothing_that_the_pairs_test_asks_for_is_in_the_pairs(project: Project) 
         ({"data__wikipedia__num_passages": 1}, {"download@passages"}),
         ({"evaluate__permutations": 101}, {"compare"}),
         ({"evaluate__top_k": 1001}, {"evaluate_bm25@tiny"} | EVALUATIONS),
+        ({"evaluate__adapt": None}, EVALUATIONS),
     ],
 )
 def test_a_param_makes_stale_what_it_decides(edited: Project, changes: dict[str, Any], expected: set[str]) -> None:
@@ -119,6 +135,9 @@ def test_another_benchmark_adds_what_it_needs_and_no_training(edited: Project) -
         ("ragcun/train/initial.py", STARTS),
         ("ragcun/prepare/pretraining.py", {"prepare_pretraining"}),
         ("ragcun/evaluate/lexical.py", {"evaluate_bm25@tiny"}),
+        ("ragcun/adapt/rule.py", EVALUATIONS),
+        ("ragcun/adapt/stand_ins.py", {"embed_benchmark@tiny"} | EVALUATIONS),
+        ("ragcun/adapt/command.py", set()),
         ("ragcun/search/exact.py", TRAININGS | EVALUATIONS | {"pretrain"}),
         ("ragcun/prepare/finetuning.py", {"prepare_pairs"}),
         ("ragcun/params.py", set()),

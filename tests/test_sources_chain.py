@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests.project import SMALL_RUNS, Project, copied, ran
+from tests.project import SMALL_RUNS, Project, copied, models_of, ran
 from tests.servers.beir import beir_routes
 from tests.servers.http import HttpServer
 from tests.servers.hub import (
@@ -106,13 +106,15 @@ def test_every_model_is_compared_on_the_mean_of_the_parts(run: tuple[Project, st
     assert {"download@base_model", "pretrain", "finetune@full_finetune", "compare"} <= ran(output)
     table = pd.read_csv(project.folder / "metrics/comparison.csv")
     assert set(table["benchmark"]) == {"cqadupstack"}
-    assert set(table["model"]) == {"bm25", *MODELS}
+    assert models_of(table) == {"bm25", *MODELS}
     measures = pd.read_csv(project.folder / "metrics/measures.csv").query(
         "model == 'smart_hybrid' and measure == 'ndcg@10'"
     )
     parts = measures.loc[measures["split"].str.startswith("test/"), "value"]
     assert len(parts) == 12
     assert project.metric("smart_hybrid", "cqadupstack")["ndcg@10"] == pytest.approx(parts.mean())
+    adapted = pd.read_csv(project.folder / "metrics/measures.csv").query("split == 'adaptation'")
+    assert models_of(adapted) == set(MODELS)
     assert "Leakage" in (project.folder / "metrics/comparison.md").read_text()
 
 
