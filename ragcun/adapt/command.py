@@ -1,6 +1,5 @@
 """`ragcun adapt MODEL CORPUS OUT`: read, embed, choose, fold, write."""
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -152,4 +151,4 @@ def _figures(
         }
     elif adaptation is None:
         done["to_isoscore"] = request.to_isoscore
-    return json.loads(json.dumps(done))
+    return done
