@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense, Normalize
+from torch import nn
 
 from ragcun.adapt.command import Request, adapt
 from ragcun.adapt.rule import Statistics, choose, unit
@@ -20,7 +22,7 @@ from ragcun.encode.encoder import TextEncoder
 from ragcun.encode.store import benchmark_texts, write_embeddings
 from ragcun.model.encoder import IsotropicGaussianEncoder
 from ragcun.model.projection import set_random_map
-from tests.tiny import WORDS
+from tests.tiny import HIDDEN, WORDS
 
 DOCUMENTS = [" ".join(WORDS[(at * step) % len(WORDS)] for step in range(1, 14)) for at in range(1, 41)]
 # Above what two random layers give any corpus, so that nothing is left alone.
@@ -92,6 +94,17 @@ def test_a_model_with_a_projection_is_adapted_from_its_bases_vectors(tiny_base: 
         out = tmp_path / f"out-{place.name}"
         adapt(Request(str(tmp_path / "model"), place, out, to_isoscore=TARGET))
         assert_adapted(out, wanted)
+
+
+def test_a_model_that_does_not_normalise_is_adapted_by_its_directions(tiny_base: Path, tmp_path: Path) -> None:
+    kept = [module for module in SentenceTransformer(str(tiny_base), device="cpu") if not isinstance(module, Normalize)]
+    stretched = Dense(HIDDEN, HIDDEN, activation_function=nn.Tanh())
+    model = SentenceTransformer(modules=[*kept, stretched], similarity_fn_name="cosine", device="cpu")
+    model.save(str(tmp_path / "model"), create_model_card=False)
+    lengths = np.linalg.norm(model.encode(DOCUMENTS), axis=1)
+    assert lengths.std() > 0.001 * lengths.mean(), "the lengths differ, else directions tell nothing"
+    adapt(Request(str(tmp_path / "model"), write_beir(tmp_path / "beir"), tmp_path / "out", to_isoscore=TARGET))
+    assert_adapted(tmp_path / "out", expected(tmp_path / "model", directions=True))
 
 
 def test_given_queries_move_the_mean(tiny_base: Path, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_the_model_itself_is_chosen_where_nothing_is_better() -> None:
 
 def test_the_gain_is_that_of_queries_which_took_no_part_in_the_choice() -> None:
     """A plain twin: each fold is scored by the candidate that is best on the others."""
-    statistics, queries = judged(noise=2)
+    statistics, queries = judged(noise=1)
     maps = [None] + [
         with_gamma(statistics, gamma, share * statistics.mean) for gamma in GAMMAS for share in SHARES if gamma or share
     ]
@@ -67,7 +67,7 @@ def test_the_gain_is_that_of_queries_which_took_no_part_in_the_choice() -> None:
     choice = choose_on_judged(statistics, queries)
     assert choice.gain == pytest.approx(np.mean(gains))
     best = max(score.mean() for score in scores)
-    assert choice.gain < best - choice.base, (
+    assert choice.gain < best - choice.base - 0.005, (
         "the best of all candidates on the same queries gains more than is reported"
     )
 
