@@ -20,6 +20,10 @@ Adapt MODEL to CORPUS without a label: embed the corpus and crops of its documen
 mean, and whiten by what differs between a crop and its document; write the model, with that in its last layer, to OUT.
 A corpus that is isotropic enough is left alone, and OUT is not written. See docs/adapt.md.
 """
+_PROJECT = """\
+Project VECTORS, which MODEL's base gave, to the vectors that MODEL gives: an index of the base becomes one of the model
+without encoding a text again. The base is not loaded; vectors are read and written in chunks. See docs/serving.md.
+"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,8 +45,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ragcun", description="Adapt text embedders for retrieval.")
+    parser = argparse.ArgumentParser(prog="ragcun", description="Adapt and serve text embedders for retrieval.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_adapt(commands)
+    _add_project(commands)
+    return parser
+
+
+def _add_adapt(commands: Any) -> None:
     adapt = commands.add_parser("adapt", help="adapt a model to a corpus, without a label", description=_ADAPT)
     adapt.set_defaults(run=_adapt)
     adapt.add_argument("model", metavar="MODEL", help="a folder in models/, or any SentenceTransformer folder or name")
@@ -69,7 +79,27 @@ def _parser() -> argparse.ArgumentParser:
         help="leave a corpus alone that has this IsoScore, and whiten no other beyond it (%(default)s)",
     )
     adapt.add_argument("--json", action="store_true", help="print the figures as JSON")
-    return parser
+
+
+def _add_project(commands: Any) -> None:
+    project = commands.add_parser(
+        "project", help="turn vectors of the base into vectors of a model", description=_PROJECT
+    )
+    project.set_defaults(run=_project)
+    project.add_argument("model", metavar="MODEL", type=Path, help="a folder in models/ whose base was frozen")
+    project.add_argument(
+        "vectors",
+        metavar="VECTORS",
+        type=Path,
+        help="a .npy (N, d); a .parquet with one column of vectors, whose other columns are kept; or a folder of "
+        "data/embeddings",
+    )
+    project.add_argument("out", metavar="OUT", type=Path, help="the file or folder to write; it must not be there")
+    project.add_argument(
+        "--query", action="store_true", help="of a folder, project the queries' vectors and not the documents'"
+    )
+    project.add_argument("--normalize", action="store_true", help="write vectors of length 1")
+    project.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
 def _isoscore(text: str) -> float:
@@ -87,6 +117,15 @@ def _adapt(options: argparse.Namespace) -> int:
         Request(options.model, options.corpus, options.out, options.queries, options.qrels, options.to_isoscore)
     )
     print(json.dumps(done) if options.json else _told(done))
+    return 0
+
+
+def _project(options: argparse.Namespace) -> int:
+    from ragcun.serve.project import Request, project
+
+    done = project(Request(options.model, options.vectors, options.out, options.query, options.normalize))
+    said = f"{done['vectors']:,} vectors of {done['dimensions']} dimensions written: {done['out']}"
+    print(json.dumps(done) if options.json else said)
     return 0
 
 

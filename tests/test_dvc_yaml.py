@@ -130,6 +130,7 @@ FLOORS = [
     ["sources", "search", "encode"],
     ["prepare", "model", "adapt"],
     ["train", "evaluate", "report"],
+    ["serve"],
     ["cli"],
 ]
 
