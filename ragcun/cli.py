@@ -6,12 +6,17 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ragcun.core.disk import full_disk
 from ragcun.core.errors import RagcunError
 
+_CORPUS = (
+    "a folder in BEIR's layout; a .txt (a text a line), .jsonl, .csv, .tsv or .parquet file with `text` and perhaps `title` "
+    "and `_id`; a folder of .txt and .md files"
+)
 # `ragcun.adapt.rule.DEFAULT_ISOSCORE`, said here so that `--help` imports no library of models.
 _ISOSCORE = 0.30
 
@@ -23,6 +28,11 @@ A corpus that is isotropic enough is left alone, and OUT is not written. See doc
 _PROJECT = """\
 Project VECTORS, which MODEL's base gave, to the vectors that MODEL gives: an index of the base becomes one of the model
 without encoding a text again. The base is not loaded; vectors are read and written in chunks. See docs/serving.md.
+"""
+
+_SEARCH = """\
+Search CORPUS with MODEL: index it once, then answer each QUERY, or ask for queries without one. The index is kept in the
+user's cache folder and used again while model and corpus are unchanged. See docs/serving.md.
 """
 
 
@@ -49,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_adapt(commands)
     _add_project(commands)
+    _add_search(commands)
     return parser
 
 
@@ -60,8 +71,7 @@ def _add_adapt(commands: Any) -> None:
         "corpus",
         metavar="CORPUS",
         type=Path,
-        help="a folder in BEIR's layout; a .txt (a text a line), .jsonl, .csv, .tsv or .parquet file with `text` and perhaps "
-        "`title` and `_id`; or a folder of data/embeddings",
+        help=f"{_CORPUS}; or a folder of data/embeddings",
     )
     adapt.add_argument("out", metavar="OUT", type=Path, help="the folder to write; it must not be there")
     adapt.add_argument("--queries", metavar="FILE", type=Path, help="queries without judgements, in the same formats")
@@ -102,6 +112,33 @@ def _add_project(commands: Any) -> None:
     project.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
+def _add_search(commands: Any) -> None:
+    search = commands.add_parser("search", help="search a corpus with a model", description=_SEARCH)
+    search.set_defaults(run=_search)
+    search.add_argument("model", metavar="MODEL", help="a folder in models/, or any SentenceTransformer folder or name")
+    search.add_argument("corpus", metavar="CORPUS", type=Path, help=_CORPUS)
+    search.add_argument(
+        "queries", metavar="QUERY", nargs="*", help="a query, in quotes; without one, they are read in turn"
+    )
+    search.add_argument(
+        "--top", metavar="K", type=_positive, default=10, help="how many documents to show (%(default)s)"
+    )
+    ranking = search.add_mutually_exclusive_group()
+    ranking.add_argument("--bm25", action="store_true", help="rank by BM25; MODEL is not loaded")
+    ranking.add_argument("--fuse", action="store_true", help="rank by MODEL and by BM25, and fuse by reciprocal rank")
+    search.add_argument("--int8", action="store_true", help="keep vectors in a quarter of the bytes")
+    search.add_argument("--dims", metavar="N", type=_positive, help="keep the first N dimensions of each vector")
+    search.add_argument("--index", metavar="FOLDER", type=Path, help="where the index is kept")
+    search.add_argument("--json", action="store_true", help="print each query's results as a line of JSON")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
 def _isoscore(text: str) -> float:
     value = float(text)
     if not 0 < value <= 1:
@@ -127,6 +164,31 @@ def _project(options: argparse.Namespace) -> int:
     said = f"{done['vectors']:,} vectors of {done['dimensions']} dimensions written: {done['out']}"
     print(json.dumps(done) if options.json else said)
     return 0
+
+
+def _search(options: argparse.Namespace) -> int:
+    from ragcun.serve.search import Ranking, Request, Searcher, as_json, as_text
+
+    ranking: Ranking = "bm25" if options.bm25 else "fuse" if options.fuse else "dense"
+    searcher = Searcher(
+        Request(options.model, options.corpus, options.index, ranking, options.top, options.dims, options.int8)
+    )
+    for query in options.queries or _asked():
+        results = searcher.find(query)
+        print(json.dumps(as_json(query, results)) if options.json else as_text(results), flush=True)
+    return 0
+
+
+def _asked() -> Iterator[str]:
+    """The queries that a user types, or that a file on standard input holds, one a line."""
+    prompt = "query> " if sys.stdin.isatty() else ""
+    while True:
+        try:
+            line = input(prompt)
+        except EOFError:
+            return
+        if line.strip():
+            yield line
 
 
 def _told(done: dict[str, Any]) -> str:

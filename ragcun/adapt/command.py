@@ -10,17 +10,16 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from ragcun.adapt.directions import sees_directions
-from ragcun.adapt.folder import fold, load_model, save_adapted
+from ragcun.adapt.folder import base_and_head, fold, load_model, save_adapted
 from ragcun.adapt.judged import Choice, Judged, choose_on_judged
 from ragcun.adapt.rule import FEW_TEXTS, Adaptation, Statistics, choose, unit
 from ragcun.adapt.stand_ins import stand_in_queries, stand_in_rows
 from ragcun.adapt.texts import Texts, is_stored, read_corpus, read_queries, texts_by_id
 from ragcun.core.errors import RagcunError
 from ragcun.data.benchmark import read_qrels
-from ragcun.encode.base import settings_of, similarity_of
+from ragcun.encode.base import similarity_of
 from ragcun.encode.encoder import TextEncoder
 from ragcun.encode.store import Embeddings, benchmark_texts, read_embeddings, scratch_folder, write_embeddings
-from ragcun.model.encoder import IsotropicGaussianEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -83,9 +82,7 @@ def _embedded(
     model: SentenceTransformer, place: Path, corpus: Texts | None, queries: Texts | None, scratch: Path
 ) -> Mapping[str, np.ndarray]:
     """The model's embeddings, as it is adapted by them: of `corpus`, `stand_ins` and, where there are such, `queries`."""
-    base, head = model, None
-    if isinstance(model, IsotropicGaussianEncoder):
-        base, head = SentenceTransformer(modules=list(model.base), **settings_of(model)), model.head()
+    base, head = base_and_head(model)
     encoder = TextEncoder(base, dtype="float32", batch_size=_BATCH_SIZE, max_length=None)
     asked = {} if queries is None else texts_by_id(queries)
     documents, found = [] if corpus is None else corpus.texts, {}

@@ -11,10 +11,11 @@ from torch import nn
 from ragcun.adapt.directions import ends_linear, sees_directions
 from ragcun.adapt.rule import Adaptation
 from ragcun.core.files import atomic_folder
-from ragcun.encode.base import load_base
+from ragcun.encode.base import load_base, settings_of
 from ragcun.encode.layout import LAYOUT_FILE
 from ragcun.model.card import write_model_card
 from ragcun.model.encoder import IsotropicGaussianEncoder
+from ragcun.model.projection import Head
 
 ADAPTED = "A text embedder for retrieval, adapted to a corpus with ragcun, without a label: its last layer centres and whitens."
 
@@ -24,6 +25,13 @@ def load_model(path: str) -> SentenceTransformer:
     if Path(path, LAYOUT_FILE).is_file():
         return IsotropicGaussianEncoder(path).eval()
     return load_base(path).eval()
+
+
+def base_and_head(model: SentenceTransformer) -> tuple[SentenceTransformer, Head | None]:
+    """The base of a model of ours, whose vectors the row cache may have, and its projection; another model, and None."""
+    if isinstance(model, IsotropicGaussianEncoder):
+        return SentenceTransformer(modules=list(model.base), **settings_of(model)), model.head()
+    return model, None
 
 
 def fold(model: SentenceTransformer, adaptation: Adaptation) -> None:

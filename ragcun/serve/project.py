@@ -97,7 +97,8 @@ def _projection(model: Path, *, normalize: bool) -> tuple[Map, int, int]:
 
     encoder = IsotropicGaussianEncoder(str(model), device="cpu")
     head = encoder.head()
-    base_dim = encoder.projection[0].get_config_dict()["in_features"]
+    first: Any = encoder.projection[0]
+    base_dim = first.get_config_dict()["in_features"]
     return _normalized(head.project, normalize), base_dim, head.get_embedding_dimension() or 0
 
 

@@ -1,0 +1,37 @@
+"""A model as search needs it: vectors of queries, of sentences, and of a whole corpus by way of the row cache."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ragcun.adapt.folder import base_and_head, load_model
+from ragcun.encode.base import similarity_of
+from ragcun.encode.encoder import TextEncoder, describe
+from ragcun.encode.store import Texts, read_embeddings, write_embeddings
+from ragcun.params import Role
+
+_BATCH_SIZE = 32
+
+
+class QueryModel:
+    """A model of ours, or any SentenceTransformer, at a path or of a name. Raises RagcunError where there is none."""
+
+    def __init__(self, path: str) -> None:
+        model = load_model(path)
+        self.similarity = similarity_of(model, path)
+        self.description = describe(model, list(model), "float32")
+        base, self._head = base_and_head(model)
+        self._encoder = TextEncoder(base, dtype="float32", batch_size=_BATCH_SIZE, max_length=None)
+
+    def encode(self, texts: Sequence[str], role: Role) -> np.ndarray:
+        """Embeddings (N, D) float32 of a few texts."""
+        return self._projected(self._encoder.encode(texts, role))
+
+    def encode_corpus(self, texts: Sequence[str], scratch: Path) -> np.ndarray:
+        """Embeddings (N, D) float32 of documents; `scratch` holds their base vectors meanwhile, memory-mapped."""
+        write_embeddings(scratch / "corpus", self._encoder, {"documents": Texts.of(texts, "passage")})
+        return self._projected(read_embeddings(scratch / "corpus").arrays["documents"])
+
+    def _projected(self, vectors: np.ndarray) -> np.ndarray:
+        return vectors if self._head is None else self._head.project(vectors)
