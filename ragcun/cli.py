@@ -35,6 +35,12 @@ Search CORPUS with MODEL: index it once, then answer each QUERY, or ask for quer
 user's cache folder and used again while model and corpus are unchanged. See docs/serving.md.
 """
 
+_EXPORT = """\
+Export MODEL to OUT: the SentenceTransformer folder, a copy for older clients, one ONNX graph of the whole model in fp32 and
+int8, a model card, and parity.json, which shows how near each is to the model. It fails where one, but for int8, is not.
+See docs/serving.md.
+"""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code: 0, 1 for a mistake in what it was given, 2 for one in how it was called."""
@@ -60,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_adapt(commands)
     _add_project(commands)
     _add_search(commands)
+    _add_export(commands)
     return parser
 
 
@@ -132,6 +139,21 @@ def _add_search(commands: Any) -> None:
     search.add_argument("--json", action="store_true", help="print each query's results as a line of JSON")
 
 
+def _add_export(commands: Any) -> None:
+    export = commands.add_parser("export", help="write a model for every client", description=_EXPORT)
+    export.set_defaults(run=_export)
+    export.add_argument("model", metavar="MODEL", help="a folder in models/, or any SentenceTransformer folder or name")
+    export.add_argument("out", metavar="OUT", type=Path, help="the folder to write; it must not be there")
+    export.add_argument(
+        "--project",
+        metavar="FOLDER",
+        type=Path,
+        default=Path("."),
+        help="where metrics/ and data/ lie, for the card and for NDCG@10 on dev (the working folder)",
+    )
+    export.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
 def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
@@ -176,6 +198,14 @@ def _search(options: argparse.Namespace) -> int:
     for query in options.queries or _asked():
         results = searcher.find(query)
         print(json.dumps(as_json(query, results)) if options.json else as_text(results), flush=True)
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from ragcun.serve.export import Request, as_text, export
+
+    parity = export(Request(options.model, options.out, options.project))
+    print(json.dumps(parity) if options.json else as_text(parity, options.out))
     return 0
 
 
