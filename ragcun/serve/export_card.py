@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 from ragcun.model.card import MINIMUM_VERSION
 
 # The oldest release that the copy for older clients is tested with.
-OLDEST_VERSION = "3.0"
+OLDEST_VERSION = "2.7"
 
 _CARD = """\
 ---

@@ -9,6 +9,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors.torch import load_file
+
 from ragcun.core.errors import RagcunError
 from ragcun.core.files import write_json
 
@@ -49,13 +52,23 @@ def write_old_names(folder: Path, out: Path, max_length: int | None) -> None:
             _rewrite(place / "config.json", _pooling)
         elif kind == "Dense":
             _rewrite(place / "config.json", _dense)
+            # Releases before 3 read no safetensors here.
+            torch.save(load_file(place / "model.safetensors"), place / "pytorch_model.bin")
     write_json(out / "modules.json", modules)
     write_json(out / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
     _rewrite(out / "config.json", lambda config: config | {"torch_dtype": config.get("dtype", "float32")})
+    if (out / "tokenizer_config.json").is_file():
+        _rewrite(out / "tokenizer_config.json", _tokenizer)
 
 
 def _rewrite(path: Path, change: Any) -> None:
     write_json(path, change(json.loads(path.read_text(encoding="utf-8"))))
+
+
+def _tokenizer(config: dict[str, Any]) -> dict[str, Any]:
+    """transformers 5 names a tokenizer that is told by tokenizer.json alone in another way."""
+    kind = config.get("tokenizer_class")
+    return config | {"tokenizer_class": "PreTrainedTokenizerFast" if kind == "TokenizersBackend" else kind}
 
 
 def _pooling(config: dict[str, Any]) -> dict[str, Any]:
