@@ -6,6 +6,8 @@ PYTHON ?= python3
 TORCH ?=
 TORCH_INDEX ?= https://download.pytorch.org/whl
 VENV := .venv
+CLIENTS := .venv-clients
+MODEL ?=
 # One worker more than cores, for some of them wait for the processes they start; 4 at most. A file's tests stay together, for
 # they share what they set up.
 WORKERS := $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? cores + 1 : 4)))
@@ -17,7 +19,7 @@ export TOKENIZERS_PARALLELISM ?= false
 # What is imported is compiled once, by the first stage that does; compiling all that is installed takes a minute.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: repro help test test-all lint coverage check-lock clean
+.PHONY: repro help test test-all clients lint coverage check-lock clean
 
 repro: $(INSTALLED)  ## bring every stale stage up to date and print the comparison
 	python -m ragcun.params
@@ -33,6 +35,9 @@ test: $(INSTALLED)  ## the tests, without those marked slow
 
 test-all: $(INSTALLED)  ## every test
 	pytest $(PARALLEL)
+
+clients: $(CLIENTS)/.installed  ## real clients load an exported model (MODEL=models/NAME, else a tiny one)
+	RAGCUN_CLIENTS_MODEL=$(MODEL) $(CLIENTS)/bin/python -m pytest -m clients tests/clients
 
 lint: $(INSTALLED)  ## check format, lint and types: ruff and mypy
 	ruff format --check .
@@ -55,5 +60,17 @@ $(INSTALLED): requirements.txt requirements-cuda.txt pyproject.toml
 	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	touch $@
 
-clean:  ## remove the environment; outputs stay
-	rm -rf $(VENV)
+# The clients' own packages come first; what is not there is taken from .venv, torch above all.
+$(CLIENTS)/.installed: requirements-clients.txt $(INSTALLED)
+	test -x $(CLIENTS)/bin/python || $(VENV)/bin/python -m venv $(CLIENTS)
+	$(VENV)/bin/python -c 'import site; print(site.getsitepackages()[0])' \
+		> "$$($(CLIENTS)/bin/python -c 'import site; print(site.getsitepackages()[0])')/from_venv.pth"
+	$(CLIENTS)/bin/pip install --disable-pip-version-check --no-compile --no-deps --requirement requirements-clients.txt
+	$(CLIENTS)/bin/pip install --disable-pip-version-check --no-compile --no-deps --upgrade --target $(CLIENTS)/releases/6.0.0 \
+		sentence-transformers==6.0.0
+	$(CLIENTS)/bin/pip install --disable-pip-version-check --no-compile --no-deps --upgrade --target $(CLIENTS)/releases/2.7.0 \
+		sentence-transformers==2.7.0 transformers==4.41.2 tokenizers==0.19.1 huggingface-hub==0.23.4
+	touch $@
+
+clean:  ## remove the environments; outputs stay
+	rm -rf $(VENV) $(CLIENTS)
