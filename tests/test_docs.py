@@ -1,11 +1,14 @@
 """The pages: their links lead somewhere, and what they and the project's metadata repeat is the same."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+
+from tests.clients.table import put, table
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -90,3 +93,11 @@ def test_the_citation_is_of_this_version() -> None:
     project = (ROOT / "pyproject.toml").read_text()
     for key, name in (("name", "title"), ("version", "version"), ("license", "license"), ("description", "abstract")):
         assert f'\n{key} = "{citation[name]}"\n' in project
+
+
+def test_the_table_of_clients_is_made_from_its_figures() -> None:
+    page, figures = ROOT / "docs/serving.md", ROOT / "experiments/clients.json"
+    text = page.read_text(encoding="utf-8")
+    made = table(json.loads(figures.read_text()))
+    assert put(text, made) == text, "bash experiments/clients.sh makes it"
+    assert put(text, "| another |") != text
