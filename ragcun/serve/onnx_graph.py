@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
@@ -58,7 +59,7 @@ def write_graph(model: SentenceTransformer, folder: Path) -> None:
             left out of its pooling, which a graph cannot know.
     """
     transformer, tokenizer = model.transformers_model, getattr(model.tokenizer, "backend_tokenizer", None)
-    if transformer is None or tokenizer is None:
+    if transformer is None or tokenizer is None or isinstance(model[0], Router):
         raise RagcunError("an ONNX graph needs a model that begins with a transformer and has a tokenizer.json")
     if any(getattr(module, "include_prompt", True) is False for module in model) and any(model.prompts.values()):
         raise RagcunError(
@@ -144,4 +145,6 @@ def _write_tokenizer(model: SentenceTransformer, backend: Tokenizer, folder: Pat
     tokens = {name: getattr(tokenizer, name, None) for name in names}
     write_json(folder / "special_tokens_map.json", {name: token for name, token in tokens.items() if token})
     config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    write_json(folder / "tokenizer_config.json", config | {"model_max_length": model.max_seq_length})
+    # FastEmbed cuts texts at the lesser of these two, and a base may have an old one of them.
+    lengths = dict.fromkeys(("model_max_length", "max_length"), model.max_seq_length)
+    write_json(folder / "tokenizer_config.json", config | (lengths if model.max_seq_length else {}))

@@ -41,6 +41,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("model")
     base = save_tiny_base(folder / "base", prompts={"query": "query ", "document": "passage "})
+    # As all-MiniLM-L6-v2 has it: a length that the model does not keep to.
+    config = json.loads((base / "tokenizer_config.json").read_text())
+    (base / "tokenizer_config.json").write_text(json.dumps(config | {"max_length": 8}))
     encoder = IsotropicGaussianEncoder(base_model=str(base), output_dim=12, similarity="cosine", device="cpu")
     set_random_map(encoder.projection)
     encoder.save_finished(folder / "trained")
