@@ -29,7 +29,7 @@ def test_parity_is_told_of_each_artefact(served: Served) -> None:
         assert 0.9 < each["least_cosine"] <= each["mean_cosine"] <= 1.000001
         assert each["must_hold"] == (name != "onnx/model_int8.onnx")
     sizes = {name: each["bytes"] for name, each in parity["artefacts"].items()}
-    assert sizes["onnx/model_int8.onnx"] < 0.6 * sizes["onnx/model.onnx"]
+    assert sizes["onnx/model_int8.onnx"] < 0.9 * sizes["onnx/model.onnx"]
     assert known_base(served.folder) is not None, "ragcun project knows the base in the export"
 
 
