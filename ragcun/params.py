@@ -45,7 +45,7 @@ class Ddp(Section):
 
 class Embed(Section):
     dtype: Dtype
-    batch_size: Annotated[int, Field(ge=1)]
+    batch_tokens: Annotated[int, Field(ge=1)]
     # Two of them are the base's own marks of beginning and end.
     max_length: Annotated[int, Field(ge=3)] | None
 

@@ -24,7 +24,7 @@ from ragcun.model.encoder import IsotropicGaussianEncoder
 
 logger = logging.getLogger(__name__)
 
-_BATCH_SIZE = 32
+_BATCH_TOKENS = 4096
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _embedded(
     base, head = model, None
     if isinstance(model, IsotropicGaussianEncoder):
         base, head = SentenceTransformer(modules=list(model.base), **settings_of(model)), model.head()
-    encoder = TextEncoder(base, dtype="float32", batch_size=_BATCH_SIZE, max_length=None)
+    encoder = TextEncoder(base, dtype="float32", batch_tokens=_BATCH_TOKENS, max_length=None)
     asked = {} if queries is None else texts_by_id(queries)
     documents, found = [] if corpus is None else corpus.texts, {}
     if corpus is None:
@@ -106,7 +106,7 @@ def _embedded(
 def _check_origin(stored: Embeddings, encoder: TextEncoder, place: Path) -> None:
     """Refuse vectors that another model made; the number format they were computed in may differ."""
     other = [
-        name for name, value in encoder.description.items() if name != "dtype" and stored.manifest.get(name) != value
+        name for name, value in encoder.description.items() if name != "dtype" and stored.description.get(name) != value
     ]
     if other:
         raise RagcunError(

@@ -73,7 +73,7 @@ def _evaluate(vectors: Vectors, benchmark: Benchmark, top_k: int) -> Evaluation:
 def benchmark_vectors(model: Path, benchmark: Benchmark, embeddings: Path, embed: Embed) -> Iterator[Vectors]:
     """The model's vectors of the benchmark while the block runs, made from stored ones if they can be."""
     stored = read_embeddings(embeddings)
-    projection = saved_projection(model, stored.manifest, embed, distributed.device())
+    projection = saved_projection(model, stored.description, embed, distributed.device())
     with scratch_folder() as scratch:
         if projection is not None:
             arrays = {
