@@ -18,6 +18,7 @@ from ragcun.param_data import Data
 from ragcun.param_forms import Metric, Name, Place, Section, describe
 
 Dtype = Literal["float32", "bfloat16"]
+Engine = Literal["auto", "torch", "openvino"]
 Role = Literal["query", "passage"]
 UnsupervisedPairs = Literal["crops", "inverse_cloze", "title_body"]
 ProjectionInit = Literal["base", "random"]
@@ -44,6 +45,7 @@ class Ddp(Section):
 
 
 class Embed(Section):
+    engine: Engine
     dtype: Dtype
     batch_tokens: Annotated[int, Field(ge=1)]
     # Two of them are the base's own marks of beginning and end.

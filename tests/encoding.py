@@ -15,6 +15,7 @@ from ragcun.encode.store import (
     Texts,
     write_embeddings,
 )
+from ragcun.params import Engine
 from tests.tiny import WORDS
 
 PROMPTS = {"query": "query: ", "document": "passage: "}
@@ -37,8 +38,9 @@ def text_encoder(
     dtype: Literal["float32", "bfloat16"] = "float32",
     batch_tokens: int = 64,
     max_length: int | None = None,
+    engine: Engine = "torch",
 ) -> TextEncoder:
-    return TextEncoder(model, dtype=dtype, batch_tokens=batch_tokens, max_length=max_length)
+    return TextEncoder(model, dtype=dtype, batch_tokens=batch_tokens, max_length=max_length, engine=engine)
 
 
 @contextmanager

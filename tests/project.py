@@ -31,6 +31,8 @@ STARTS = TRAININGS | {"pretrain"} | {f"control@{name}" for name in CONTROLS}
 
 # Params of trainings of a few steps.
 SMALL_RUNS: dict[str, Any] = {
+    # Compiling the model would take longer than its few texts.
+    "embed__engine": "torch",
     "data__mined_negatives": 2,
     "finetune__shared__batch_size": 16,
     "finetune__shared__epochs": 2,

@@ -86,7 +86,7 @@ def _embedded(
     base, head = model, None
     if isinstance(model, IsotropicGaussianEncoder):
         base, head = SentenceTransformer(modules=list(model.base), **settings_of(model)), model.head()
-    encoder = TextEncoder(base, dtype="float32", batch_tokens=_BATCH_TOKENS, max_length=None)
+    encoder = TextEncoder(base, dtype="float32", batch_tokens=_BATCH_TOKENS, max_length=None, engine="auto")
     asked = {} if queries is None else texts_by_id(queries)
     documents, found = [] if corpus is None else corpus.texts, {}
     if corpus is None:

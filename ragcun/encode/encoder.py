@@ -7,7 +7,8 @@ came from.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from importlib.metadata import version
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,8 +22,9 @@ from torch import nn
 from ragcun.core.errors import RagcunError
 from ragcun.encode.base import cut_texts_at
 from ragcun.encode.fixed_shapes import fixed_shape_batches
+from ragcun.encode.openvino_engine import run_on_openvino, runs_on_openvino
 from ragcun.encode.store import MADE_BY
-from ragcun.params import Dtype, Embed, Role
+from ragcun.params import Dtype, Embed, Engine, Role
 
 
 class TextEncoder:
@@ -33,18 +35,30 @@ class TextEncoder:
         dtype: float32, or bfloat16 for autocast.
         batch_tokens: tokens in one forward pass, about.
         max_length: tokens after which a text is cut; None keeps the model's own limit.
+        engine: torch; openvino, which then stays in the model; or auto: openvino on a processor, where the model begins
+            with a transformer, else torch.
 
     >>> TextEncoder(tiny, dtype="float32", batch_tokens=64, max_length=None).encode(["river", "boat"], "query")
     array([[1., 0.],
            [0., 1.]], dtype=float32)
     """
 
-    def __init__(self, model: SentenceTransformer, *, dtype: Dtype, batch_tokens: int, max_length: int | None) -> None:
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        *,
+        dtype: Dtype,
+        batch_tokens: int,
+        max_length: int | None,
+        engine: Engine = "torch",
+    ) -> None:
         self.model = model.eval()
+        self.engine = _chosen(engine, model)
+        self._compiled = False
         self.dtype, self.batch_tokens = dtype, batch_tokens
         cut_texts_at(model, max_length)
         self.dim = model.get_embedding_dimension()
-        made_by = {"engine": _engine(), "device": _device_class(model), "batch_tokens": batch_tokens}
+        made_by = {"engine": _versioned(self.engine), "device": _device_class(model), "batch_tokens": batch_tokens}
         self.description = describe(model, list(model), dtype)
         self.manifest = self.description | {MADE_BY: made_by}
         self._salt = json.dumps(self.manifest, sort_keys=True).encode()
@@ -52,7 +66,9 @@ class TextEncoder:
     @classmethod
     def of(cls, model: SentenceTransformer, embed: Embed) -> "TextEncoder":
         """`model` with the settings in the params."""
-        return cls(model, dtype=embed.dtype, batch_tokens=embed.batch_tokens, max_length=embed.max_length)
+        return cls(
+            model, dtype=embed.dtype, batch_tokens=embed.batch_tokens, max_length=embed.max_length, engine=embed.engine
+        )
 
     def key(self, text: str, role: Role) -> bytes:
         """A text's key in the row cache."""
@@ -68,6 +84,9 @@ class TextEncoder:
 
     def batches(self, texts: Sequence[str], role: Role) -> Iterator[tuple[list[int], np.ndarray]]:
         """As `encode`, but batch by batch: the places of n texts, and their vectors, (n, d) float32."""
+        if texts and self.engine == "openvino" and not self._compiled:
+            run_on_openvino(self.model, self.dtype)
+            self._compiled = True
         for rows, vectors in encode_batches(self.model, texts, role, dtype=self.dtype, batch_tokens=self.batch_tokens):
             finite = np.isfinite(vectors).all(axis=1)
             if not finite.all():
@@ -129,8 +148,22 @@ def describe(model: SentenceTransformer, modules: Sequence[nn.Module], dtype: st
     }
 
 
-def _engine() -> str:
-    return f"torch {torch.__version__.partition('+')[0]}"
+def _chosen(engine: Engine, model: SentenceTransformer) -> Literal["torch", "openvino"]:
+    if engine == "torch":
+        return "torch"
+    if runs_on_openvino(model):
+        return "openvino"
+    if engine == "openvino":
+        raise RagcunError(
+            "embed.engine is openvino, which runs on a processor and needs a model that begins with a transformer: set "
+            "embed.engine: auto in params.yaml"
+        )
+    return "torch"
+
+
+def _versioned(engine: str) -> str:
+    # A build's own mark, as in 2.13.0+cpu, says nothing of the arithmetic.
+    return f"{engine} {version(engine).partition('+')[0]}"
 
 
 def _device_class(model: SentenceTransformer) -> str:

@@ -59,7 +59,7 @@ def saved_projection(
     None where another base made them, where the folder does not say, or where the model is not as `build_projection`
     makes it: then the model must be loaded.
 
-    >>> embed = Embed(dtype="float32", batch_tokens=64, max_length=None)
+    >>> embed = Embed(engine="torch", dtype="float32", batch_tokens=64, max_length=None)
     >>> saved_projection(tiny_model, tiny_encoder.description, embed, torch.device("cpu")).project(np.array([[3, 4]]))
     array([[3., 4.]], dtype=float32)
     """

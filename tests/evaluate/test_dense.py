@@ -30,7 +30,7 @@ from ragcun.params import Embed, Similarity
 from tests.processes import run_in_processes
 from tests.tiny import MAX_LENGTH, save_tiny_base, self_query, tiny_benchmark
 
-EMBED = Embed(dtype="float32", batch_tokens=128, max_length=None)
+EMBED = Embed(engine="torch", dtype="float32", batch_tokens=128, max_length=None)
 TOP_K = 1000
 PROMPTS = {"query": "query: ", "document": "passage: "}
 
@@ -171,7 +171,7 @@ def test_the_cut_off_of_the_params_holds_from_the_store_and_live(
     max_length: int, tiny_base: Path, tmp_path: Path, forbid_encoding: Callable[[], None]
 ) -> None:
     benchmark = tiny_benchmark()
-    embed = Embed(dtype="float32", batch_tokens=128, max_length=max_length)
+    embed = Embed(engine="torch", dtype="float32", batch_tokens=128, max_length=max_length)
     store(tmp_path / "store", tiny_base, benchmark, embed)
     store(tmp_path / "foreign", save_tiny_base(tmp_path / "other", seed=7), benchmark, embed)
     model = save_model(tmp_path / "model", tiny_base)
@@ -189,7 +189,12 @@ def test_the_cut_off_of_the_params_holds_from_the_store_and_live(
 
 def test_a_store_of_another_precision_is_not_used(tiny_base: Path, tmp_path: Path) -> None:
     benchmark = tiny_benchmark()
-    store(tmp_path / "store", tiny_base, benchmark, Embed(dtype="bfloat16", batch_tokens=128, max_length=None))
+    store(
+        tmp_path / "store",
+        tiny_base,
+        benchmark,
+        Embed(engine="torch", dtype="bfloat16", batch_tokens=128, max_length=None),
+    )
     expected = plain_search(tiny_base, benchmark, "cosine")
     check_run(evaluate(tiny_base, benchmark, tmp_path / "store"), expected, atol=1e-6)
 
