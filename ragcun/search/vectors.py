@@ -1,0 +1,123 @@
+"""Vectors as a search compares them: float32 for matrix products, float64 for exact scores, and the bound between both."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ragcun.core.errors import RagcunError
+from ragcun.params import Similarity
+
+# Numbers in a block of pairs' vectors: few enough for a CPU's cache, enough to keep a GPU busy.
+_BLOCK = {"cpu": 2**18}
+_BLOCK_ELSEWHERE = 2**26
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Rows ready for a matrix product.
+
+    Attributes:
+        values: (n, D) float32 on the device, of length 1 for the cosine.
+        squared_norms: (n,) float64 of `values`, up to rounding.
+    """
+
+    values: Tensor
+    squared_norms: Tensor
+
+    @classmethod
+    def of(cls, rows: np.ndarray, similarity: Similarity, device: torch.device, name: str) -> "Vectors":
+        """`rows` (n, D), perhaps memory-mapped; an error calls them by `name`.
+
+        Raises:
+            RagcunError: a vector is not finite.
+        """
+        # A copy: torch warns of read-only memory maps.
+        values = torch.from_numpy(np.array(rows, dtype=np.float32)).to(device)
+        norms = torch.linalg.vector_norm(values, dim=1, dtype=torch.float64)
+        if not bool(torch.isfinite(norms).all()):
+            raise RagcunError(
+                f"A {name}'s vector holds NaN or infinity. Find the text it comes from; encoding in fp32 instead of "
+                "half precision is the usual remedy."
+            )
+        if similarity != "cosine":
+            return cls(values, norms.square())
+        return cls((values.double() / torch.where(norms > 0, norms, 1.0)[:, None]).float(), torch.ones_like(norms))
+
+
+def error_bound(queries: Vectors, documents: Vectors, similarity: Similarity) -> np.ndarray:
+    """For each query, (Q,) float64, how far a score by float32 matrix product may lie from the exact one.
+
+    |fl(q·d) − q·d| ≤ n·u/(1 − n·u) · Σ|q_i d_i|, for any order of summation (Higham, Accuracy and Stability of Numerical
+    Algorithms, 2002, section 3.1).
+
+    Raises:
+        RagcunError: a score may overflow float32.
+    """
+    query_norms, longest = queries.squared_norms.sqrt(), documents.squared_norms.max().sqrt()
+    magnitude = query_norms * longest
+    if similarity == "euclidean":
+        magnitude = 2 * magnitude + longest.square()
+    if bool((magnitude >= torch.finfo(torch.float32).max / 4).any()):
+        raise RagcunError(
+            "The vectors are so long that a score may overflow float32. Scale them down, or use the cosine similarity."
+        )
+    # n·u/(1 − n·u) ≤ 2·n·u, with a few more operations for norms, doubling, subtracting and rounding. A product that
+    # underflows loses up to `tiny`, the smallest normal number.
+    operations = queries.values.shape[1] + 16
+    precision = torch.finfo(torch.float32)
+    bound: np.ndarray = (operations * (precision.eps * magnitude + precision.tiny)).cpu().numpy()
+    return bound
+
+
+class ExactVectors:
+    """Float64 copies of vectors, and their squared norms in a fixed order of summation: a row's depend on it alone."""
+
+    def __init__(self, rows: np.ndarray, similarity: Similarity, device: torch.device) -> None:
+        self.values = torch.from_numpy(np.array(rows, dtype=np.float32)).to(device).double()
+        self.squared_norms = _sum_rows(self.values.square())
+        if similarity == "cosine":
+            norms = self.squared_norms.sqrt()
+            self.values = (self.values / torch.where(norms > 0, norms, 1.0)[:, None]).float().double()
+
+
+def exact_scores(
+    queries: ExactVectors, corpus: np.ndarray, query: np.ndarray, row: np.ndarray, similarity: Similarity
+) -> np.ndarray:
+    """The scores, (P,) float32, of pairs of a query and a row of the corpus, each computed by itself.
+
+    Products of float32 numbers are exact in float64; they are summed in one fixed order, and the sum is rounded.
+    """
+    scores = np.empty(len(query), dtype=np.float32)
+    device = queries.values.device
+    size = max(1, _BLOCK.get(device.type, _BLOCK_ELSEWHERE) // corpus.shape[1])
+    # By row, so that the corpus is read from its beginning to its end, and a document's vector is made once.
+    order = np.argsort(row)
+    for start in range(0, len(order), size):
+        pairs = order[start : start + size]
+        rows, place = np.unique(row[pairs], return_inverse=True)
+        documents = ExactVectors(corpus[rows], similarity, device)
+        of_query = torch.from_numpy(query[pairs].astype(np.int64)).to(device)
+        of_document = torch.from_numpy(place).to(device)
+        products = documents.values.index_select(0, of_document)
+        found = _sum_rows(products.mul_(queries.values.index_select(0, of_query)))
+        if similarity == "euclidean":
+            found = found.mul_(2).sub_(documents.squared_norms[of_document])
+        # Adding 0 turns −0 into +0: the two must tie.
+        scores[pairs] = (found.float() + 0.0).cpu().numpy()
+    return scores
+
+
+def _sum_rows(values: Tensor) -> Tensor:
+    """Row sums, (P,), of `values` (P, D), which are overwritten.
+
+    The right half of the columns is added to the left until one column is left. Elementwise additions are the same
+    everywhere; the order of `sum` may follow the shape and the number of threads.
+    """
+    width = values.shape[1]
+    while width > 1:
+        half = (width + 1) // 2
+        values[:, : width - half] += values[:, half:width]
+        width = half
+    return values[:, 0].clone()
