@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ragcun.params import Similarity
-from ragcun.search.vectors import ExactVectors, Vectors, error_bound, exact_scores
+from ragcun.search.vectors import Vectors, error_bound, exact_scores, exact_vectors
 
 # Candidates that a query may have beyond the k wanted, at least.
 _ROOM = 256
@@ -40,7 +40,7 @@ class Candidates:
         device: torch.device,
     ) -> None:
         self.vectors = Vectors.of(rows, similarity, device, "query")
-        self.exact = ExactVectors(rows, similarity, device)
+        self.exact, _ = exact_vectors(rows, similarity, device)
         self.corpus, self.corpus_ids, self.wanted, self.similarity = corpus, corpus_ids, wanted, similarity
         self.pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self.counts = np.zeros(len(rows), dtype=np.int64)
@@ -135,18 +135,20 @@ def at_least(scores: Tensor, lowest: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 def ranked(query: np.ndarray, row: np.ndarray, score: np.ndarray, corpus_ids: Sequence[str]) -> np.ndarray:
     """The order, (P,), of pairs by query, then score descending, then the document's id descending."""
-    order = np.lexsort((-score, query))
-    first, second = order[:-1], order[1:]
-    equal = (query[first] == query[second]) & (score[first] == score[second])
-    if not equal.any():
-        return order
-    # Ids are compared where they decide: sorting all of them takes as long as the search of a small corpus.
-    tied = np.unique(np.concatenate([first[equal], second[equal]]))
-    rows, place = np.unique(row[tied], return_inverse=True)
-    by_id = sorted(range(len(rows)), key=[corpus_ids[at] for at in rows.tolist()].__getitem__)
-    rank = np.zeros(len(query), dtype=np.int64)
-    rank[tied] = np.argsort(by_id)[place]
-    return np.lexsort((-rank, -score, query))
+    # One integer holds both: the bits of a float, where it is not negative, are in its order.
+    bits = score.view(np.int32)
+    key = query.astype(np.int64) * 2**32 - (bits ^ ((bits >> 31) & 0x7FFFFFFF))
+    order = np.argsort(key)
+    equal = key[order[:-1]] == key[order[1:]]
+    if equal.any():
+        # Ids are compared where they decide: sorting all of them takes as long as the search of a small corpus.
+        places = np.flatnonzero(np.append(equal, False) | np.insert(equal, 0, False))
+        tied = order[places]
+        rows, place = np.unique(row[tied], return_inverse=True)
+        by_id = sorted(range(len(rows)), key=[corpus_ids[at] for at in rows.tolist()].__getitem__)
+        rank = np.argsort(by_id)[place]
+        order[places] = tied[np.lexsort((-rank, key[tied]))]
+    return order
 
 
 def _float32_below(values: np.ndarray) -> np.ndarray:

@@ -71,39 +71,44 @@ def error_bound(queries: Vectors, documents: Vectors, similarity: Similarity) ->
     return bound
 
 
-class ExactVectors:
-    """Float64 copies of vectors, and their squared norms in a fixed order of summation: a row's depend on it alone."""
-
-    def __init__(self, rows: np.ndarray, similarity: Similarity, device: torch.device) -> None:
-        self.values = torch.from_numpy(np.array(rows, dtype=np.float32)).to(device).double()
-        self.squared_norms = _sum_rows(self.values.square())
-        if similarity == "cosine":
-            norms = self.squared_norms.sqrt()
-            self.values = (self.values / torch.where(norms > 0, norms, 1.0)[:, None]).float().double()
+def exact_vectors(rows: np.ndarray, similarity: Similarity, device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """Float64 copies (n, D) of float32 vectors, and for the euclidean similarity their squared norms: each from its row alone."""
+    values = torch.from_numpy(np.array(rows, dtype=np.float32)).to(device).double()
+    if similarity == "dot":
+        return values, None
+    squared_norms = _sum_rows(values.square())
+    if similarity == "euclidean":
+        return values, squared_norms
+    norms = squared_norms.sqrt()
+    return (values / torch.where(norms > 0, norms, 1.0)[:, None]).float().double(), None
 
 
 def exact_scores(
-    queries: ExactVectors, corpus: np.ndarray, query: np.ndarray, row: np.ndarray, similarity: Similarity
+    queries: Tensor, corpus: np.ndarray, query: np.ndarray, row: np.ndarray, similarity: Similarity
 ) -> np.ndarray:
-    """The scores, (P,) float32, of pairs of a query and a row of the corpus, each computed by itself.
+    """The exact scores, (P,) float32, of pairs of a query and a row of the corpus.
 
     Products of float32 numbers are exact in float64; they are summed in one fixed order, and the sum is rounded.
+
+    Args:
+        queries: (Q, D), made by `exact_vectors`.
+        query, row: (P,) each, rows of the queries and of the corpus.
     """
     scores = np.empty(len(query), dtype=np.float32)
-    device = queries.values.device
+    device = queries.device
     size = max(1, _BLOCK.get(device.type, _BLOCK_ELSEWHERE) // corpus.shape[1])
     # By row, so that the corpus is read from its beginning to its end, and a document's vector is made once.
     order = np.argsort(row)
     for start in range(0, len(order), size):
         pairs = order[start : start + size]
         rows, place = np.unique(row[pairs], return_inverse=True)
-        documents = ExactVectors(corpus[rows], similarity, device)
+        documents, squared_norms = exact_vectors(corpus[rows], similarity, device)
         of_query = torch.from_numpy(query[pairs].astype(np.int64)).to(device)
         of_document = torch.from_numpy(place).to(device)
-        products = documents.values.index_select(0, of_document)
-        found = _sum_rows(products.mul_(queries.values.index_select(0, of_query)))
-        if similarity == "euclidean":
-            found = found.mul_(2).sub_(documents.squared_norms[of_document])
+        products = documents.index_select(0, of_document)
+        found = _sum_rows(products.mul_(queries.index_select(0, of_query)))
+        if squared_norms is not None:
+            found = found.mul_(2).sub_(squared_norms[of_document])
         # Adding 0 turns −0 into +0: the two must tie.
         scores[pairs] = (found.float() + 0.0).cpu().numpy()
     return scores
