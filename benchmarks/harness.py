@@ -118,16 +118,23 @@ def pipeline(arguments: argparse.Namespace) -> Iterator[Path]:
 
     The caches of ragcun lie in a folder of their own meanwhile: nothing is encoded or trained already.
     """
-    before = os.environ.get("RAGCUN_CACHE")
-    with tempfile.TemporaryDirectory(prefix="ragcun-benchmark-") as name:
-        os.environ["RAGCUN_CACHE"] = str(Path(name, "cache"))
-        try:
-            if arguments.small:
-                from benchmarks.small import small_pipeline
+    with tempfile.TemporaryDirectory(prefix="ragcun-benchmark-") as name, empty_cache():
+        if arguments.small:
+            from benchmarks.small import small_pipeline
 
-                yield small_pipeline(Path(name, "pipeline"))
-            else:
-                yield arguments.pipeline
+            yield small_pipeline(Path(name, "pipeline"))
+        else:
+            yield arguments.pipeline
+
+
+@contextmanager
+def empty_cache() -> Iterator[None]:
+    """While the block runs ragcun has empty caches: nothing is encoded, and no run can go on."""
+    before = os.environ.get("RAGCUN_CACHE")
+    with tempfile.TemporaryDirectory(prefix="ragcun-cache-") as name:
+        os.environ["RAGCUN_CACHE"] = name
+        try:
+            yield
         finally:
             if before is None:
                 del os.environ["RAGCUN_CACHE"]
