@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ragcun.params import Similarity
-from ragcun.search.vectors import Vectors, error_bound, exact_scores, exact_vectors
+from ragcun.search.scores import Vectors, error_bound, exact_scores, exact_vectors
 
 # Candidates that a query may have beyond the k wanted, at least.
 _ROOM = 256
@@ -28,6 +28,12 @@ class Candidates:
         wanted: k, at most N.
 
     They are held as triples `query`, `row` of the corpus and `score`, ascending by query.
+
+    >>> cpu, corpus = torch.device("cpu"), np.array([[3, 4], [4, 3], [0, 1]])
+    >>> candidates = Candidates(np.eye(2), corpus, ["river", "boat", "star"], wanted=1, similarity="dot", device=cpu)
+    >>> candidates.add(Vectors.of(corpus, "dot", cpu, "document"), start=0)
+    >>> candidates.best()[0].tolist()
+    [[1], [0]]
     """
 
     def __init__(
@@ -109,7 +115,11 @@ class Candidates:
 
 
 def kth_best(scores: Tensor, k: int) -> np.ndarray:
-    """The k-th largest number of each row, (Q,) float32."""
+    """The k-th largest number of each row, (Q,) float32.
+
+    >>> kth_best(torch.tensor([[1.0, 3.0, 2.0]]), 2)
+    array([2.], dtype=float32)
+    """
     if scores.device.type != "cpu":
         found: np.ndarray = scores.topk(k, dim=1, sorted=False).values.amin(dim=1).cpu().numpy()
         return found
@@ -119,7 +129,11 @@ def kth_best(scores: Tensor, k: int) -> np.ndarray:
 
 
 def at_least(scores: Tensor, lowest: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Row, column and score of all `scores` (Q, N) that are `lowest` (Q,) or more, ascending by row; (P,) each."""
+    """Row, column and score of all `scores` (Q, N) that are `lowest` (Q,) or more, ascending by row; (P,) each.
+
+    >>> at_least(torch.tensor([[1.0, 3.0], [2.0, 0.0]]), np.array([2, 1], dtype=np.float32))[1]
+    array([1, 0])
+    """
     threshold = torch.from_numpy(lowest).to(scores.device)[:, None]
     if scores.device.type == "cpu":
         # Five times as fast as nonzero, where few are found.
@@ -134,7 +148,11 @@ def at_least(scores: Tensor, lowest: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def ranked(query: np.ndarray, row: np.ndarray, score: np.ndarray, corpus_ids: Sequence[str]) -> np.ndarray:
-    """The order, (P,), of pairs by query, then score descending, then the document's id descending."""
+    """The order, (P,), of pairs by query, then score descending, then the document's id descending.
+
+    >>> ranked(np.array([0, 0]), np.array([0, 1]), np.array([0.5, 0.5], dtype=np.float32), ["boat", "river"])
+    array([1, 0])
+    """
     # One integer holds both: the bits of a float, where it is not negative, are in its order.
     bits = score.view(np.int32)
     key = query.astype(np.int64) * 2**32 - (bits ^ ((bits >> 31) & 0x7FFFFFFF))

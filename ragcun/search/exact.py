@@ -6,7 +6,7 @@ chunkings: enough to reorder equal documents, or to change which enter the top k
 1. a float32 matrix product scores each block of the corpus, but it only *nominates*: every document that could reach
    the top k, given the product's largest rounding error, is a candidate (`candidates.py`);
 2. each candidate that is left at the end is scored again by itself: products of float32 numbers are exact in float64,
-   they are summed in one fixed order of elementwise additions, and the sum is rounded to float32 (`vectors.py`);
+   they are summed in one fixed order of elementwise additions, and the sum is rounded to float32 (`scores.py`);
 3. these scores rank: score descending, then document id descending, as trec_eval ranks.
 
 Memory is O(Q·k), and for each thread the products of one query chunk and one block. The corpus may be a memory map larger
@@ -28,7 +28,7 @@ from ragcun.core.errors import RagcunError
 from ragcun.measure.ranking import Run
 from ragcun.params import Similarity
 from ragcun.search.candidates import Candidates
-from ragcun.search.vectors import Vectors
+from ragcun.search.scores import Vectors
 
 # Documents in one matrix product on a CPU: its result fits the cache.
 _BLOCK = 4096

@@ -13,7 +13,7 @@ from ragcun.measure.ranking import Run
 from ragcun.search import candidates
 from ragcun.search.candidates import Candidates
 from ragcun.search.exact import Hits, Similarity, search
-from ragcun.search.vectors import Vectors
+from ragcun.search.scores import Vectors
 
 SIMILARITIES: tuple[Similarity, ...] = ("cosine", "dot", "euclidean")
 

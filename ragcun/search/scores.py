@@ -21,6 +21,9 @@ class Vectors:
     Attributes:
         values: (n, D) float32 on the device, of length 1 for the cosine.
         squared_norms: (n,) float64 of `values`, up to rounding.
+
+    >>> Vectors.of(np.array([[3, 4]]), "cosine", torch.device("cpu"), "query").values
+    tensor([[0.6000, 0.8000]])
     """
 
     values: Tensor
@@ -54,6 +57,10 @@ def error_bound(queries: Vectors, documents: Vectors, similarity: Similarity) ->
 
     Raises:
         RagcunError: a score may overflow float32.
+
+    >>> side = Vectors.of(np.ones((1, 2)), "dot", torch.device("cpu"), "query")
+    >>> bool(error_bound(side, side, "dot") < 1e-5)
+    True
     """
     query_norms, longest = queries.squared_norms.sqrt(), documents.squared_norms.max().sqrt()
     magnitude = query_norms * longest
@@ -72,7 +79,11 @@ def error_bound(queries: Vectors, documents: Vectors, similarity: Similarity) ->
 
 
 def exact_vectors(rows: np.ndarray, similarity: Similarity, device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """Float64 copies (n, D) of float32 vectors, and for the euclidean similarity their squared norms: each from its row alone."""
+    """Float64 copies (n, D) of float32 vectors, and for the euclidean similarity their squared norms: each from its row alone.
+
+    >>> exact_vectors(np.array([[3, 4]]), "euclidean", torch.device("cpu"))[1]
+    tensor([25.], dtype=torch.float64)
+    """
     values = torch.from_numpy(np.array(rows, dtype=np.float32)).to(device).double()
     if similarity == "dot":
         return values, None
@@ -93,6 +104,10 @@ def exact_scores(
     Args:
         queries: (Q, D), made by `exact_vectors`.
         query, row: (P,) each, rows of the queries and of the corpus.
+
+    >>> queries, _ = exact_vectors(np.eye(2), "dot", torch.device("cpu"))
+    >>> exact_scores(queries, np.array([[3, 4]]), np.array([1]), np.array([0]), "dot")
+    array([4.], dtype=float32)
     """
     scores = np.empty(len(query), dtype=np.float32)
     device = queries.device
