@@ -3,6 +3,7 @@
 The scripts compare the results of ours and the peer themselves, and fail where they differ; times of tiny work say nothing.
 """
 
+import doctest
 import importlib
 import json
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import evaluate, full_finetuning, measures, report
+from benchmarks import evaluate, full_finetuning, harness, machine, measures, report
 from benchmarks.harness import Bar, Seconds, Timed, in_turn, ratio
 from benchmarks.search import check_same
 
@@ -121,3 +122,8 @@ def wrong(count: int) -> object:
     import torch
 
     return torch.from_numpy(np.random.default_rng(0).standard_normal((count, 32)).astype(np.float32))
+
+
+def test_the_examples_of_the_harness_hold() -> None:
+    for module in (harness, machine):
+        assert doctest.testmod(module).failed == 0

@@ -67,10 +67,13 @@ def best_others(run: Run, own: Mapping[str, str], k: int) -> Run:
     >>> best_others({"q1": {"d1": 0.75, "d2": 0.5}}, own={"q1": "d1"}, k=1)
     {'q1': {'d2': 0.5}}
     """
-    return {
-        query: dict(islice((item for item in documents.items() if item[0] != own.get(query)), k))
-        for query, documents in run.items()
-    }
+    return {query: dict(islice(_others(documents, own.get(query)), k)) for query, documents in run.items()}
+
+
+def _others(documents: dict[str, float], own: str | None) -> Iterable[tuple[str, float]]:
+    if own is None or own not in documents:
+        return documents.items()
+    return (item for item in documents.items() if item[0] != own)
 
 
 def mean_scores(per_query: pd.DataFrame) -> dict[str, float]:

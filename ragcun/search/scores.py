@@ -12,6 +12,9 @@ from ragcun.params import Similarity
 # Numbers in a block of pairs' vectors: few enough for a CPU's cache, enough to keep a GPU busy.
 _BLOCK = {"cpu": 2**18}
 _BLOCK_ELSEWHERE = 2**26
+# The share of a block's pairs of query and document above which all of them are multiplied at once: a pair by itself takes a
+# hundred times as long.
+_MANY = 0.02
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def exact_scores(
 ) -> np.ndarray:
     """The exact scores, (P,) float32, of pairs of a query and a row of the corpus.
 
-    Products of float32 numbers are exact in float64; they are summed in one fixed order, and the sum is rounded.
+    A score is the sum of the exact products in one fixed order, in float64, rounded to float32: it depends on its pair alone.
 
     Args:
         queries: (Q, D), made by `exact_vectors`.
@@ -110,23 +113,55 @@ def exact_scores(
     array([4.], dtype=float32)
     """
     scores = np.empty(len(query), dtype=np.float32)
-    device = queries.device
-    size = max(1, _BLOCK.get(device.type, _BLOCK_ELSEWHERE) // corpus.shape[1])
+    size = max(1, _BLOCK.get(queries.device.type, _BLOCK_ELSEWHERE) // corpus.shape[1])
     # By row, so that the corpus is read from its beginning to its end, and a document's vector is made once.
     order = np.argsort(row)
-    for start in range(0, len(order), size):
-        pairs = order[start : start + size]
-        rows, place = np.unique(row[pairs], return_inverse=True)
-        documents, squared_norms = exact_vectors(corpus[rows], similarity, device)
-        of_query = torch.from_numpy(query[pairs].astype(np.int64)).to(device)
-        of_document = torch.from_numpy(place).to(device)
+    distinct, first = np.unique(row[order], return_index=True)
+    for start in range(0, len(distinct), size):
+        rows = distinct[start : start + size]
+        end = first[start + size] if start + size < len(distinct) else len(order)
+        pairs = order[first[start] : end]
+        documents, squared_norms = exact_vectors(corpus[rows], similarity, queries.device)
+        of_query = torch.from_numpy(query[pairs].astype(np.int64)).to(queries.device)
+        of_document = torch.from_numpy(np.searchsorted(rows, row[pairs])).to(queries.device)
+        found = _block_scores(queries, documents, squared_norms, of_query, of_document, size)
+        scores[pairs] = found.cpu().numpy()
+    return scores
+
+
+def _block_scores(
+    queries: Tensor, documents: Tensor, squared_norms: Tensor | None, query: Tensor, document: Tensor, size: int
+) -> Tensor:
+    """Float32 scores of pairs, (P,): by one float64 product where they are many, and where it leaves no doubt."""
+    if len(query) < _MANY * len(queries) * len(documents):
+        return _one_by_one(queries, documents, squared_norms, query, document, size)
+    products = (queries @ documents.T)[query, document]
+    magnitude = queries.norm(dim=1)[query] * documents.norm(dim=1)[document]
+    if squared_norms is not None:
+        products = products.mul_(2).sub_(squared_norms[document])
+        magnitude = 2 * magnitude + squared_norms[document]
+    # As in `error_bound`: both this sum and the one in the fixed order lie so close to the true one.
+    doubt = (queries.shape[1] + 16) * torch.finfo(torch.float64).eps * magnitude
+    found = (products + 0.0).float()
+    unsure = ((products - doubt).float() != (products + doubt).float()).nonzero()[:, 0]
+    if len(unsure):
+        found[unsure] = _one_by_one(queries, documents, squared_norms, query[unsure], document[unsure], size)
+    return found
+
+
+def _one_by_one(
+    queries: Tensor, documents: Tensor, squared_norms: Tensor | None, query: Tensor, document: Tensor, size: int
+) -> Tensor:
+    """Float32 scores of pairs, (P,): products of float32 numbers are exact in float64, and are summed in one fixed order."""
+    parts = []
+    for of_query, of_document in zip(query.split(size), document.split(size), strict=True):
         products = documents.index_select(0, of_document)
         found = _sum_rows(products.mul_(queries.index_select(0, of_query)))
         if squared_norms is not None:
             found = found.mul_(2).sub_(squared_norms[of_document])
         # Adding 0 turns −0 into +0: the two must tie.
-        scores[pairs] = (found.float() + 0.0).cpu().numpy()
-    return scores
+        parts.append(found.float() + 0.0)
+    return torch.cat(parts)
 
 
 def _sum_rows(values: Tensor) -> Tensor:

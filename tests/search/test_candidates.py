@@ -1,9 +1,13 @@
 """The fast paths of nominating: each is its plain twin, and many ties neither lose a document nor pile up."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
+from ragcun.params import Similarity
+from ragcun.search import scores as scores_module
 from ragcun.search.candidates import Candidates, at_least, kth_best, ranked
 from ragcun.search.scores import Vectors, error_bound, exact_scores, exact_vectors
 
@@ -56,7 +60,32 @@ def test_exact_scores_do_not_depend_on_the_pairs_beside_them() -> None:
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])
-def test_the_bound_covers_the_products_error(similarity: str) -> None:
+def test_many_pairs_multiplied_at_once_have_the_bits_of_each_by_itself(
+    similarity: Similarity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(7)
+    queries, corpus = (random.standard_normal((rows, 193)).astype(np.float32) for rows in (60, 3000))
+    # Sums that cancel: their last digits are all rounding, and a float64 product alone would be wrong.
+    queries[:, 1::2], corpus[:, 1::2] = queries[:, :-1:2], -corpus[:, :-1:2] * (1 + 1e-7)
+    pairs = np.divmod(np.arange(60 * 3000), 3000)
+    exact, _ = exact_vectors(queries, similarity, CPU)
+    doubted: list[int] = []
+    one_by_one = scores_module._one_by_one
+
+    def recorded(*args: Any) -> torch.Tensor:
+        doubted.append(len(args[3]))
+        return one_by_one(*args)
+
+    monkeypatch.setattr(scores_module, "_one_by_one", recorded)
+    at_once = exact_scores(exact, corpus, *pairs, similarity)
+    # A euclidean score is mostly the document's length, which does not cancel.
+    assert similarity == "euclidean" or 0 < sum(doubted) < len(at_once) / 2, "a part alone is in doubt"
+    monkeypatch.setattr(scores_module, "_MANY", 2)
+    np.testing.assert_array_equal(at_once, exact_scores(exact, corpus, *pairs, similarity))
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])
+def test_the_bound_covers_the_products_error(similarity: Similarity) -> None:
     random = np.random.default_rng(4)
     rows = [random.standard_normal((count, 384)).astype(np.float32) * 3 for count in (20, 500)]
     queries, documents = (Vectors.of(each, similarity, CPU, "text") for each in rows)
