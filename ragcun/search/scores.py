@@ -15,6 +15,8 @@ _BLOCK_ELSEWHERE = 2**26
 # The share of a block's pairs of query and document above which all of them are multiplied at once: a pair by itself takes a
 # hundred times as long.
 _MANY = 0.02
+# The squares of a vector of such a length, or of its inverse, are ordinary float32 numbers.
+_SAFE_NORM = 1e-12
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Vectors:
         """
         # A copy: torch warns of read-only memory maps.
         values = torch.from_numpy(np.array(rows, dtype=np.float32)).to(device)
-        norms = torch.linalg.vector_norm(values, dim=1, dtype=torch.float64)
+        norms = _norms(values, similarity)
         if not bool(torch.isfinite(norms).all()):
             raise RagcunError(
                 f"A {name}'s vector holds NaN or infinity. Find the text it comes from; encoding in fp32 instead of "
@@ -50,6 +52,15 @@ class Vectors:
         if similarity != "cosine":
             return cls(values, norms.square())
         return cls((values.double() / torch.where(norms > 0, norms, 1.0)[:, None]).float(), torch.ones_like(norms))
+
+
+def _norms(values: Tensor, similarity: Similarity) -> Tensor:
+    """(n,) float64; where only the error bound asks for them, from float32 sums, unless these could over- or underflow."""
+    if similarity == "dot":
+        norms = torch.linalg.vector_norm(values, dim=1)
+        if float(norms.min()) > _SAFE_NORM and float(norms.max()) < 1 / _SAFE_NORM:
+            return norms.double()
+    return torch.linalg.vector_norm(values, dim=1, dtype=torch.float64)
 
 
 def error_bound(queries: Vectors, documents: Vectors, similarity: Similarity) -> np.ndarray:

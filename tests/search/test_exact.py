@@ -269,6 +269,16 @@ def test_vectors_that_are_not_finite_are_an_error(bad: float, side: str, similar
         search(queries, corpus, shuffled_ids(20), 2, similarity, corpus_chunk=6)
 
 
+@pytest.mark.parametrize("length", [1e-25, 1e-18, 1e12, 1e17])
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_very_short_and_very_long_vectors_are_ranked_exactly(length: float, similarity: Similarity) -> None:
+    queries, ids = gaussian(0, 4), shuffled_ids(300)
+    # So close that only the exact scores tell them apart.
+    corpus = (gaussian(1, 1) + np.float32(1e-6) * gaussian(2, 300)) * np.float32(length)
+    ours = search(queries, corpus, ids, 20, similarity, corpus_chunk=64)
+    assert_same(ours, plain_search(queries, corpus, ids, 20, similarity))
+
+
 def test_scores_that_would_overflow_are_an_error_and_cosine_is_the_remedy() -> None:
     queries, corpus, ids = gaussian(0, 4) * np.float32(1e20), gaussian(1, 20) * np.float32(1e20), shuffled_ids(20)
     for similarity in ("dot", "euclidean"):
