@@ -24,6 +24,7 @@ ProjectionInit = Literal["base", "random"]
 Schedule = Literal["linear", "cosine", "constant"]
 Tracker = Literal["tensorboard", "wandb", "mlflow", "dvclive"]
 Similarity = Literal["cosine", "euclidean", "dot"]
+Fusion = Literal["rrf", "convex"]
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -168,6 +169,8 @@ class Evaluate(Section):
     run_depth: Annotated[int, Field(ge=1)]
     permutations: Annotated[int, Field(ge=100)]
     adapt: Annotated[float, Field(gt=0, le=1)] | None
+    compression: bool
+    fusion: list[Fusion]
 
     @model_validator(mode="after")
     def _every_row_is_one_model(self) -> Self:

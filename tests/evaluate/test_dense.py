@@ -21,7 +21,8 @@ from ragcun.encode.store import benchmark_texts, read_embeddings, write_embeddin
 from ragcun.evaluate.dense import evaluate_dense
 from ragcun.evaluate.lexical import evaluate_bm25
 from ragcun.evaluate.results import HEADLINE, Evaluation, join_parts
-from ragcun.measure.isotropy import hubness, isotropy
+from ragcun.measure.hubness import hubness
+from ragcun.measure.isotropy import isotropy
 from ragcun.measure.ranking import Run, mean_scores, score_queries
 from ragcun.model.encoder import IsotropicGaussianEncoder
 from ragcun.model.projection import set_linear_map, set_random_map
