@@ -29,6 +29,8 @@ COMPRESSION_FILE = "compression.csv"
 # Beside a model's results, in a folder of the first name, are those of the adapted model.
 ADAPTED, ADAPTATION = "adapted", "adaptation"
 LEFT_ALONE = "left_alone"
+# Where BM25 and a dense model were combined: the weight of the second.
+FUSION = "fusion"
 PART = "part"
 
 
@@ -47,6 +49,7 @@ class Evaluation:
     adaptation: dict[str, float] | None = None
     adapted: "Evaluation | None" = None
     query_space: dict[str, float] | None = None
+    fusion: dict[str, float] | None = None
     compression: pd.DataFrame | None = None
 
     def measures(self) -> Measures:
@@ -59,6 +62,8 @@ class Evaluation:
             found["queries"] = self.query_space
         if self.adaptation is not None:
             found[ADAPTATION] = self.adaptation
+        if self.fusion is not None:
+            found[FUSION] = self.fusion
         if PART in self.per_query["test"]:
             by_part = self.per_query["test"].groupby(PART)["ndcg@10"].mean()
             found |= {f"test/{part}": {"ndcg@10": float(mean)} for part, mean in by_part.items()}
@@ -115,7 +120,7 @@ def join_parts(parts: Mapping[str, Evaluation]) -> Evaluation:
     any_adapted = any(part.adapted is not None for part in parts.values())
     together = join_parts(adapted) if any_adapted else None
     compressed = _mean_formats([part.compression for part in parts.values() if part.compression is not None])
-    return Evaluation(runs, per_query, isotropy, adaptation, together, queries, compressed)
+    return Evaluation(runs, per_query, isotropy, adaptation, together, query_space=queries, compression=compressed)
 
 
 def _mean_formats(tables: Sequence[pd.DataFrame]) -> pd.DataFrame | None:
@@ -140,16 +145,17 @@ def write_evaluation(evaluation: Evaluation, metrics_file: Path, runs_folder: Pa
     The adapted model's results go into a folder in it, and to no metrics file.
     """
     with atomic_folder(runs_folder) as partial:
-        _write_runs(evaluation, partial, run_depth, tag)
+        write_runs(evaluation, partial, run_depth, tag)
         if evaluation.compression is not None:
             evaluation.compression.to_csv(partial / COMPRESSION_FILE, index=False, lineterminator="\n")
         if evaluation.adapted is not None:
-            (partial / ADAPTED).mkdir()
-            _write_runs(evaluation.adapted, partial / ADAPTED, run_depth, f"{tag}+adapt")
+            write_runs(evaluation.adapted, partial / ADAPTED, run_depth, f"{tag}+adapt")
     write_json(metrics_file, evaluation.summary())
 
 
-def _write_runs(evaluation: Evaluation, folder: Path, run_depth: int, tag: str) -> None:
+def write_runs(evaluation: Evaluation, folder: Path, run_depth: int, tag: str) -> None:
+    """Write all measures, and each split's TREC run and scores per query, into `folder`, which is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / MEASURES_FILE, evaluation.measures())
     for split, scores in evaluation.per_query.items():
         scores.to_csv(folder / f"{split}.tsv", sep="\t", float_format="%.6g")

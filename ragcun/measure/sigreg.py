@@ -34,8 +34,8 @@ def sigreg_excess(rows: np.ndarray, *, directions: int = 256, seed: int = 0) -> 
     Raises:
         RagcunError: all vectors are zero.
 
-    >>> round(sigreg_excess(np.random.default_rng(0).standard_normal((4000, 8))), 3)
-    0.0
+    >>> abs(sigreg_excess(np.random.default_rng(0).standard_normal((4000, 8)))) < 0.0005
+    True
     """
     scale = np.sqrt(np.mean(np.square(rows, dtype=np.float64)))
     if not scale > 0:
@@ -64,7 +64,7 @@ def epps_pulley(projected: Tensor, count: int) -> Tensor:
 def null_floor(count: int) -> float:
     """The statistic's expectation for `count` standard normal numbers: E|φ_N(t) − e^(−t²/2)|² = (1 − e^(−t²)) / N.
 
-    >>> null_floor(10) / null_floor(1000)
+    >>> round(null_floor(10) / null_floor(1000), 6)
     100.0
     """
     _, weights, gaussian = _quadrature()
