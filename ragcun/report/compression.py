@@ -81,6 +81,7 @@ def draw_compression(table: pd.DataFrame, models: Sequence[str], path: Path) -> 
                 best = frontier(part)
                 plot.plot(best["bytes"], best["ndcg@10"], "-o", markersize=4, color=f"C{place}", label=model)
         plot.set_xscale("log", base=2)
+        plot.xaxis.set_major_formatter("{x:,.0f}")
         plot.set_xlabel("bytes a document")
         plot.set_title(benchmark, fontsize=10)
         plot.spines[["top", "right"]].set_visible(False)

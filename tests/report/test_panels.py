@@ -131,3 +131,15 @@ def test_the_space_of_documents_and_queries_stands_apart() -> None:
         ["b", "queries", "base", "0.5000", "0.5000"],
         ["b", "queries", "new", "0.2500", "0.2500"],
     ]
+
+
+def test_an_adapted_model_that_was_left_alone_has_no_row_of_its_own() -> None:
+    rows = [
+        (model, "b", split, measure, value)
+        for model, left in (("base + adapt", 1.0), ("new + adapt", 0.0))
+        for split, measure, value in (("corpus", "isoscore", 0.5), ("adaptation", "left_alone", left))
+    ]
+    measures = pd.DataFrame(rows, columns=["model", "benchmark", "split", "measure", "value"])
+    text = panels(Comparison(pd.DataFrame(), measures), pd.DataFrame(), pd.DataFrame())
+    assert "new + adapt" in text
+    assert "base + adapt" not in text
