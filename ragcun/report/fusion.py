@@ -113,7 +113,9 @@ def read_run(path: Path) -> Run:
     with path.open(encoding="utf-8") as file:
         for line in file:
             query, _, document, _, score, _ = line.split(" ")
-            run.setdefault(unquote(query), {})[unquote(document)] = float(score)
+            # Few ids are quoted, and there are many lines.
+            query, document = (unquote(name) if "%" in name else name for name in (query, document))
+            run.setdefault(query, {})[document] = float(score)
     return run
 
 
