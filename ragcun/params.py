@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ragcun.core.errors import RagcunError
 from ragcun.param_data import Data
@@ -171,6 +171,13 @@ class Evaluate(Section):
     adapt: Annotated[float, Field(gt=0, le=1)] | None
     compression: bool
     fusion: list[Fusion]
+
+    @field_validator("fusion")
+    @classmethod
+    def _every_combination_is_one_row(cls, methods: list[Fusion]) -> list[Fusion]:
+        if len(set(methods)) < len(methods):
+            raise ValueError("names a combination twice: each is one row")
+        return methods
 
     @model_validator(mode="after")
     def _every_row_is_one_model(self) -> Self:
