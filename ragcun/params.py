@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ragcun.core.errors import RagcunError
 from ragcun.param_data import Data
@@ -25,6 +25,7 @@ ProjectionInit = Literal["base", "random"]
 Schedule = Literal["linear", "cosine", "constant"]
 Tracker = Literal["tensorboard", "wandb", "mlflow", "dvclive"]
 Similarity = Literal["cosine", "euclidean", "dot"]
+Fusion = Literal["rrf", "convex"]
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -170,6 +171,15 @@ class Evaluate(Section):
     run_depth: Annotated[int, Field(ge=1)]
     permutations: Annotated[int, Field(ge=100)]
     adapt: Annotated[float, Field(gt=0, le=1)] | None
+    compression: bool
+    fusion: list[Fusion]
+
+    @field_validator("fusion")
+    @classmethod
+    def _every_combination_is_one_row(cls, methods: list[Fusion]) -> list[Fusion]:
+        if len(set(methods)) < len(methods):
+            raise ValueError("names a combination twice: each is one row")
+        return methods
 
     @model_validator(mode="after")
     def _every_row_is_one_model(self) -> Self:

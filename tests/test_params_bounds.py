@@ -205,6 +205,8 @@ TABLE: dict[type[BaseModel], dict[str, tuple[list[Any], list[Any]]]] = {
         "run_depth": least(1),
         "permutations": least(100),
         "adapt": ([SMALL, 1, None], [0, 1 + 2**-52, *NO_NUMBER[:-1]]),
+        "compression": SWITCH,
+        "fusion": ([[], ["rrf"], ["convex", "rrf"]], [None, "rrf", ["mean"], ["rrf", "rrf"]]),
     },
     Tracking: {
         "report_to": ([[], ["tensorboard", "wandb", "mlflow", "dvclive"]], [None, "wandb", ["paper"]]),
