@@ -142,6 +142,12 @@ def empty_cache() -> Iterator[None]:
                 os.environ["RAGCUN_CACHE"] = before
 
 
+def _without_paths(given: list[str]) -> list[str]:
+    """A command's options, with FOLDER for the folders of the machine that ran it."""
+    paths = ("--pipeline", "--results", "--folder")
+    return ["FOLDER" if before in paths else each for before, each in zip(["", *given], given, strict=False)]
+
+
 def write_result(
     name: str,
     arguments: argparse.Namespace,
@@ -159,10 +165,9 @@ def write_result(
         figures: absolute figures, by what they are.
         notes: what a reader must know, in sentences.
     """
-    given = [item for item in sys.argv[1:] if item != "--"]
     result = {
         "name": name,
-        "command": " ".join(["python -m", f"benchmarks.{name}", *given]) if not arguments.small else "",
+        "command": " ".join(["python -m", f"benchmarks.{name}", *_without_paths(sys.argv[1:])]),
         "small": arguments.small,
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
         "machine": machine(),

@@ -25,8 +25,8 @@ _HEAD = """# Speed, beside what a user would use instead
 
 Made by `make bench`; do not edit. Each script here measures a claim: ours and the peer in turn, on the same work, whose results
 are compared too. A ratio is the median over the rounds of the peer's time through ours. A bar that is missed is shown as
-missed. `python -m benchmarks.NAME --help` says how each is measured. The load is the number of processes that the machine ran
-before the measurement: above 0 others ran beside it, which disturbs both, and times more than ratios.
+missed. `python -m benchmarks.NAME --help` says how each is measured. The load is the number of busy threads in the last minute
+of the measurement, its own included: above the number of cores, others ran beside it. That disturbs times, and ratios too.
 
 """
 _MEMORY = """
