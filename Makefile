@@ -19,7 +19,7 @@ export TOKENIZERS_PARALLELISM ?= false
 # What is imported is compiled once, by the first stage that does; compiling all that is installed takes a minute.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: repro help test test-all clients lint coverage check-lock clean
+.PHONY: repro help test test-all clients lint coverage check-lock bench clean
 
 repro: $(INSTALLED)  ## bring every stale stage up to date and print the comparison
 	python -m ragcun.params
@@ -49,6 +49,15 @@ coverage: $(INSTALLED)  ## the tests, without those marked slow, and what they l
 
 check-lock: $(INSTALLED)  ## fail where dvc.lock is not the lock of this tree
 	.ci/check-lock
+
+# The folder of a clone in which `dvc repro` is done and committed: benchmarks.commands runs ablations there.
+CLONE ?= .
+bench: $(INSTALLED)  ## measure the claims of benchmarks/ beside their peers, where repro is done, and write its README.md
+	$(PIP_INSTALL) --requirement requirements-bench.txt
+	set -e; for name in encode head_training first_run full_finetuning evaluate search measures growth; do \
+		python -m benchmarks.$$name; done
+	python -m benchmarks.commands --pipeline $(CLONE)
+	python -m benchmarks.report
 
 # torch comes first where its build is chosen: pip then finds it there and asks PyPI for the rest alone. --upgrade replaces
 # another build of the same version, because 2.13.0+cpu counts as newer than 2.13.0. The last line gives the command `ragcun`.

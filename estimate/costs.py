@@ -12,6 +12,8 @@ from estimate.sizes import PRETRAINING_DEV, Group, Sizes, characters, texts
 from ragcun.params import Params, Training
 
 ROOT = Path(__file__).parents[1]
+# The formats of ragcun.evaluate.compression, six of whole vectors and eight of shorter ones, as searches of whole vectors.
+COMPRESSION_SEARCHES = 9
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 # Bytes of a line of a TREC run, of a weight with its gradient and Adam's moments, and of a vector's element.
 RUN_LINE, TRAINED_WEIGHT, ELEMENT = 60, 16, 4
@@ -209,6 +211,8 @@ class Estimate:
         # Each process searches its share of the queries.
         seconds = self._search(-(-queries // self.processes), documents, self.params.evaluate.top_k)
         seconds += documents / rates["isotropy_rows_a_second"] + rates["hubness_seconds"]
+        if self.params.evaluate.compression:
+            seconds += COMPRESSION_SEARCHES * self._search(-(-queries // self.processes), documents, 10)
         if trained:
             embed = self.params.embed
             seconds += self._encode(it.texts, embed.dtype, embed.max_length) / self.processes

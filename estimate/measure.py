@@ -24,7 +24,8 @@ from ragcun import distributed
 from ragcun.core.files import sha256_file, write_json
 from ragcun.data.pairs import train_passage_digests, write_pairs
 from ragcun.data.text import document_text
-from ragcun.measure.isotropy import hubness, isotropy
+from ragcun.measure.hubness import hubness
+from ragcun.measure.isotropy import isotropy
 from ragcun.params import load_params
 from ragcun.prepare.finetuning import prepare
 from ragcun.prepare.pretraining import pretraining_pairs

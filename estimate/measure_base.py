@@ -63,8 +63,8 @@ def encode_rates(model: SentenceTransformer, words: Sequence[str], tokens_a_word
     dtypes: tuple[Dtype, ...] = get_args(Dtype)
     rates: dict[str, list[list[float]]] = {dtype: [] for dtype in dtypes}
     for dtype in dtypes:
-        encoder = TextEncoder(model, dtype=dtype, batch_size=size, max_length=None)
         for length in LENGTHS:
+            encoder = TextEncoder(model, dtype=dtype, batch_tokens=size * length, max_length=None)
             texts = texts_of(words, length / tokens_a_word, size)
             rates[dtype].append([length, rate(size, encoder.encode, texts, "passage")])
     return {"encode_texts_a_second": rates, "encode_batch_size": size}

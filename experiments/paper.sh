@@ -32,7 +32,7 @@ settings=(
 
     # Three digits are enough, and a GPU is several times as fast; it also wants more texts at a time.
     embed.dtype=bfloat16
-    embed.batch_size=256
+    embed.batch_tokens=65536
 
     # One pair from each passage, each seen once: as many steps as three epochs of half of them would be.
     pretrain.num_pairs=1000000

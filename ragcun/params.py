@@ -11,19 +11,21 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ragcun.core.errors import RagcunError
 from ragcun.param_data import Data
 from ragcun.param_forms import Metric, Name, Place, Section, describe
 
 Dtype = Literal["float32", "bfloat16"]
+Engine = Literal["auto", "torch", "openvino"]
 Role = Literal["query", "passage"]
 UnsupervisedPairs = Literal["crops", "inverse_cloze", "title_body"]
 ProjectionInit = Literal["base", "random"]
 Schedule = Literal["linear", "cosine", "constant"]
 Tracker = Literal["tensorboard", "wandb", "mlflow", "dvclive"]
 Similarity = Literal["cosine", "euclidean", "dot"]
+Fusion = Literal["rrf", "convex"]
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -44,8 +46,9 @@ class Ddp(Section):
 
 
 class Embed(Section):
+    engine: Engine
     dtype: Dtype
-    batch_size: Annotated[int, Field(ge=1)]
+    batch_tokens: Annotated[int, Field(ge=1)]
     # Two of them are the base's own marks of beginning and end.
     max_length: Annotated[int, Field(ge=3)] | None
 
@@ -168,6 +171,15 @@ class Evaluate(Section):
     run_depth: Annotated[int, Field(ge=1)]
     permutations: Annotated[int, Field(ge=100)]
     adapt: Annotated[float, Field(gt=0, le=1)] | None
+    compression: bool
+    fusion: list[Fusion]
+
+    @field_validator("fusion")
+    @classmethod
+    def _every_combination_is_one_row(cls, methods: list[Fusion]) -> list[Fusion]:
+        if len(set(methods)) < len(methods):
+            raise ValueError("names a combination twice: each is one row")
+        return methods
 
     @model_validator(mode="after")
     def _every_row_is_one_model(self) -> Self:

@@ -22,7 +22,13 @@ def main() -> None:
         for part, benchmark in read_parts(Path("data/benchmarks", name)).items():
             embeddings = Path("data/embeddings", name, part)
             evaluations[part] = evaluate_dense(
-                Path("models", model), benchmark, embeddings, params.embed, params.evaluate.top_k, params.evaluate.adapt
+                Path("models", model),
+                benchmark,
+                embeddings,
+                params.embed,
+                params.evaluate.top_k,
+                params.evaluate.adapt,
+                params.evaluate.compression,
             )
         if distributed.is_main():
             write_evaluation(

@@ -51,7 +51,7 @@ def tiny_names(folder: Path) -> dict[str, Any]:
     names["tiny"].save(str(names["tiny_base"]), create_model_card=False)
     encoder = IsotropicGaussianEncoder(base_model=str(names["tiny_base"]), output_dim=None, device="cpu")
     encoder.save_finished(names["tiny_model"])
-    names["tiny_encoder"] = TextEncoder(names["tiny"], dtype="float32", batch_size=8, max_length=None)
+    names["tiny_encoder"] = TextEncoder(names["tiny"], dtype="float32", batch_tokens=128, max_length=None)
     _write_pairs(names["tiny_pairs"])
     for model, first, second in (("bm25", "d1", "d2"), ("base", "d2", "d1")):
         evaluation = score_run(names["tiny_benchmark"], {"q1": {first: 2.0, second: 1.0}}, top_k=1000, isotropy=None)

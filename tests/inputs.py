@@ -49,7 +49,7 @@ def write_inputs(folder: Path, base: Path) -> Path:
         pairs = pd.DataFrame({"query": np.arange(count) + count, "positive": np.arange(count)})
         pairs["negatives"] = [np.array([], dtype=np.int64)] * count
         write_pairs(folder / "pairs" / task, PreparedPairs(texts, pairs[:-DEV], pairs[-DEV:], {}))
-        encoder = TextEncoder(load_base(str(base), device="cpu"), dtype="float32", batch_size=8, max_length=None)
+        encoder = TextEncoder(load_base(str(base), device="cpu"), dtype="float32", batch_tokens=128, max_length=None)
         lists = {"texts": Texts(texts["text"].tolist(), texts["role"].tolist())}
         write_embeddings(folder / "store" / task, encoder, lists)
     return folder

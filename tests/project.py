@@ -31,6 +31,8 @@ STARTS = TRAININGS | {"pretrain"} | {f"control@{name}" for name in CONTROLS}
 
 # Params of trainings of a few steps.
 SMALL_RUNS: dict[str, Any] = {
+    # Compiling the model would take longer than its few texts.
+    "embed__engine": "torch",
     "data__mined_negatives": 2,
     "finetune__shared__batch_size": 16,
     "finetune__shared__epochs": 2,
@@ -59,8 +61,13 @@ def consequences(*strategies: str) -> set[str]:
 
 
 def models_of(table: pd.DataFrame) -> set[str]:
-    """The models of a comparison, adapted or not."""
-    return set(table["model"].str.removesuffix(WITH_ADAPT))
+    """The models of a comparison, adapted or not, without BM25 combined with them."""
+    return set(table["model"][~is_fused(table)].str.removesuffix(WITH_ADAPT))
+
+
+def is_fused(table: pd.DataFrame) -> pd.Series:
+    """Which rows are of BM25 combined with a model."""
+    return table["model"].str.startswith("bm25 + ")
 
 
 def ran(output: str) -> set[str]:

@@ -160,7 +160,12 @@ TABLE: dict[type[BaseModel], dict[str, tuple[list[Any], list[Any]]]] = {
         "max_length": ([2, 10**6], [0, 1, *NO_INTEGER]),
     },
     OwnPairs: {"dev_ratio": MIDDLE_SHARE, "test_ratio": SHARE},
-    Embed: {"dtype": DTYPE, "batch_size": least(1), "max_length": least(3, or_none=True)},
+    Embed: {
+        "engine": (["auto", "torch", "openvino"], ["onnx", None]),
+        "dtype": DTYPE,
+        "batch_tokens": least(1),
+        "max_length": least(3, or_none=True),
+    },
     Training: TRAINING,
     Pretrain: TRAINING
     | {
@@ -200,6 +205,8 @@ TABLE: dict[type[BaseModel], dict[str, tuple[list[Any], list[Any]]]] = {
         "run_depth": least(1),
         "permutations": least(100),
         "adapt": ([SMALL, 1, None], [0, 1 + 2**-52, *NO_NUMBER[:-1]]),
+        "compression": SWITCH,
+        "fusion": ([[], ["rrf"], ["convex", "rrf"]], [None, "rrf", ["mean"], ["rrf", "rrf"]]),
     },
     Tracking: {
         "report_to": ([[], ["tensorboard", "wandb", "mlflow", "dvclive"]], [None, "wandb", ["paper"]]),

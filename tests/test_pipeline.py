@@ -11,7 +11,10 @@ from ragcun.data.pairs import read_pairs
 from ragcun.report.comparison import WITH_ADAPT
 from ragcun.sources.source_report import SourceReport
 from tests import tiny_source
-from tests.project import DENSE, EVALUATIONS, OPENED, STARTS, TRAININGS, Project, models_of, ran
+from tests.project import CONTROLS, DENSE, EVALUATIONS, OPENED, STARTS, TRAININGS, Project, is_fused, models_of, ran
+
+# Measures of a space of so few texts: eight of documents and of queries, and two of both together.
+SPACE = 8 + 8 + 2
 
 
 def test_the_chain_runs_from_nothing_to_the_comparison(project: Project) -> None:
@@ -23,8 +26,16 @@ def test_the_chain_runs_from_nothing_to_the_comparison(project: Project) -> None
     assert set(project.metric("base")) == {"ndcg@10", "dev_ndcg@10", "isoscore"}
     assert set(project.metric("bm25")) == {"ndcg@10", "dev_ndcg@10"}
     measures = pd.read_csv(project.folder / "metrics/measures.csv")
-    unadapted = measures[~measures["model"].str.endswith(WITH_ADAPT)]
-    assert len(unadapted) == 2 * 5 * len({"bm25", *DENSE}) + 4 * len(DENSE)
+    adapted, combined = measures["model"].str.endswith(WITH_ADAPT), is_fused(measures)
+    assert (~adapted & ~combined).sum() == 2 * 5 * len({"bm25", *DENSE}) + SPACE * len(DENSE)
+    fused = len(DENSE - CONTROLS)
+    assert combined.sum() == fused * (2 * 2 * 5 + 1), "two combinations, and the weight of one"
+    assert table["model"][is_fused(table)].nunique() == 2 * fused
+    compression = pd.read_csv(project.folder / "metrics/compression.csv")
+    assert models_of(compression) == DENSE
+    whole = compression[compression["format"] == "float32"].groupby("model").first()
+    for model in DENSE:
+        assert whole.loc[model, "ndcg@10"] == pytest.approx(project.metric(model)["ndcg@10"], abs=1e-5)
     curve = pd.read_csv(project.folder / "metrics/curves/smart_hybrid.tsv", sep="\t")
     assert curve["step"].iloc[0] == 0
     assert len(curve) == 3
@@ -35,7 +46,7 @@ def test_each_dense_model_is_adapted_to_the_benchmark_or_left_alone(project: Pro
     adapted = measures[measures["model"].str.endswith(WITH_ADAPT)]
     assert models_of(adapted) == DENSE
     figures = adapted[adapted["split"] == "adaptation"].pivot_table(index="model", columns="measure", values="value")
-    assert len(adapted) == (2 * 5 + 4 + 4) * len(DENSE)
+    assert len(adapted) == (2 * 5 + SPACE + 4) * len(DENSE)
     isotropic = figures["isoscore_before"] >= 0.3
     assert (figures["left_alone"] == isotropic).all()
     table = pd.read_csv(project.folder / "metrics/comparison.csv")
@@ -110,6 +121,8 @@ def test_nothing_that_the_pairs_test_asks_for_is_in_the_pairs(project: Project) 
         ({"evaluate__permutations": 101}, {"compare"}),
         ({"evaluate__top_k": 1001}, {"evaluate_bm25@tiny"} | EVALUATIONS),
         ({"evaluate__adapt": None}, EVALUATIONS),
+        ({"evaluate__compression": False}, EVALUATIONS),
+        ({"evaluate__fusion": ["rrf"]}, {"compare"}),
     ],
 )
 def test_a_param_makes_stale_what_it_decides(edited: Project, changes: dict[str, Any], expected: set[str]) -> None:
@@ -134,6 +147,9 @@ def test_another_benchmark_adds_what_it_needs_and_no_training(edited: Project) -
         ("ragcun/train/loss.py", TRAININGS | {"pretrain"}),
         ("ragcun/train/initial.py", STARTS),
         ("ragcun/prepare/pretraining.py", {"prepare_pretraining"}),
+        ("ragcun/report/fusion.py", {"compare"}),
+        ("ragcun/measure/directions.py", EVALUATIONS),
+        ("ragcun/measure/sigreg.py", TRAININGS | EVALUATIONS | {"pretrain"}),
         ("ragcun/evaluate/lexical.py", {"evaluate_bm25@tiny"}),
         ("ragcun/adapt/rule.py", EVALUATIONS),
         ("ragcun/adapt/stand_ins.py", {"embed_benchmark@tiny"} | EVALUATIONS),

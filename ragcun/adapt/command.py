@@ -23,7 +23,7 @@ from ragcun.encode.store import Embeddings, benchmark_texts, read_embeddings, sc
 
 logger = logging.getLogger(__name__)
 
-_BATCH_SIZE = 32
+_BATCH_TOKENS = 4096
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _embedded(
 ) -> Mapping[str, np.ndarray]:
     """The model's embeddings, as it is adapted by them: of `corpus`, `stand_ins` and, where there are such, `queries`."""
     base, head = base_and_head(model)
-    encoder = TextEncoder(base, dtype="float32", batch_size=_BATCH_SIZE, max_length=None)
+    encoder = TextEncoder(base, dtype="float32", batch_tokens=_BATCH_TOKENS, max_length=None, engine="auto")
     asked = {} if queries is None else texts_by_id(queries)
     documents, found = [] if corpus is None else corpus.texts, {}
     if corpus is None:
@@ -103,7 +103,7 @@ def _embedded(
 def _check_origin(stored: Embeddings, encoder: TextEncoder, place: Path) -> None:
     """Refuse vectors that another model made; the number format they were computed in may differ."""
     other = [
-        name for name, value in encoder.description.items() if name != "dtype" and stored.manifest.get(name) != value
+        name for name, value in encoder.description.items() if name != "dtype" and stored.description.get(name) != value
     ]
     if other:
         raise RagcunError(

@@ -6,22 +6,25 @@ came from.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 from sentence_transformers.base.modules.module import Module
+from sentence_transformers.util import batch_to_device
 from tokenizers import Tokenizer
 from torch import nn
 
 from ragcun.core.errors import RagcunError
 from ragcun.encode.base import cut_texts_at
-from ragcun.params import Dtype, Embed, Role
-
-ENGINE = "torch"
+from ragcun.encode.fixed_shapes import fixed_shape_batches
+from ragcun.encode.openvino_engine import run_on_openvino, runs_on_openvino
+from ragcun.encode.store import MADE_BY
+from ragcun.params import Dtype, Embed, Engine, Role
 
 
 class TextEncoder:
@@ -30,26 +33,42 @@ class TextEncoder:
     Args:
         model: its prompts for queries and documents apply.
         dtype: float32, or bfloat16 for autocast.
-        batch_size: texts in one forward pass.
+        batch_tokens: tokens in one forward pass, about.
         max_length: tokens after which a text is cut; None keeps the model's own limit.
+        engine: torch; openvino, which then stays in the model; or auto: openvino on a processor, where the model begins
+            with a transformer, else torch.
 
-    >>> TextEncoder(tiny, dtype="float32", batch_size=8, max_length=None).encode(["river", "boat"], "query")
+    >>> TextEncoder(tiny, dtype="float32", batch_tokens=64, max_length=None).encode(["river", "boat"], "query")
     array([[1., 0.],
            [0., 1.]], dtype=float32)
     """
 
-    def __init__(self, model: SentenceTransformer, *, dtype: Dtype, batch_size: int, max_length: int | None) -> None:
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        *,
+        dtype: Dtype,
+        batch_tokens: int,
+        max_length: int | None,
+        engine: Engine = "torch",
+    ) -> None:
         self.model = model.eval()
-        self.dtype, self.batch_size = dtype, batch_size
+        self.engine = _chosen(engine, model)
+        self._compiled = False
+        self.dtype, self.batch_tokens = dtype, batch_tokens
         cut_texts_at(model, max_length)
         self.dim = model.get_embedding_dimension()
+        made_by = {"engine": _versioned(self.engine), "device": _device_class(model), "batch_tokens": batch_tokens}
         self.description = describe(model, list(model), dtype)
-        self._salt = json.dumps(self.description, sort_keys=True).encode()
+        self.manifest = self.description | {MADE_BY: made_by}
+        self._salt = json.dumps(self.manifest, sort_keys=True).encode()
 
     @classmethod
     def of(cls, model: SentenceTransformer, embed: Embed) -> "TextEncoder":
         """`model` with the settings in the params."""
-        return cls(model, dtype=embed.dtype, batch_size=embed.batch_size, max_length=embed.max_length)
+        return cls(
+            model, dtype=embed.dtype, batch_tokens=embed.batch_tokens, max_length=embed.max_length, engine=embed.engine
+        )
 
     def key(self, text: str, role: Role) -> bytes:
         """A text's key in the row cache."""
@@ -61,47 +80,97 @@ class TextEncoder:
         Raises:
             RagcunError: the model gives a vector that is not finite.
         """
-        vectors = encode(self.model, texts, role, dtype=self.dtype, batch_size=self.batch_size)
-        finite = np.isfinite(vectors).all(axis=1)
-        if not finite.all():
-            raise RagcunError(
-                f"the base model gives a vector that is not finite for the text {texts[finite.argmin()][:80]!r}: "
-                "try embed.dtype float32, or another base model"
-            )
-        return vectors
+        return _in_order(self.batches(texts, role), len(texts), self.dim or 0)
+
+    def batches(self, texts: Sequence[str], role: Role) -> Iterator[tuple[list[int], np.ndarray]]:
+        """As `encode`, but batch by batch: the places of n texts, and their vectors, (n, d) float32."""
+        if texts and self.engine == "openvino" and not self._compiled:
+            run_on_openvino(self.model, self.dtype)
+            self._compiled = True
+        for rows, vectors in encode_batches(self.model, texts, role, dtype=self.dtype, batch_tokens=self.batch_tokens):
+            finite = np.isfinite(vectors).all(axis=1)
+            if not finite.all():
+                raise RagcunError(
+                    "the base model gives a vector that is not finite for the text "
+                    f"{texts[rows[finite.argmin()]][:80]!r}: try embed.dtype float32, or another base model"
+                )
+            yield rows, vectors
 
 
-@torch.inference_mode()
 def encode(
-    model: SentenceTransformer, texts: Sequence[str], role: Role, *, dtype: Dtype, batch_size: int
+    model: SentenceTransformer, texts: Sequence[str], role: Role, *, dtype: Dtype, batch_tokens: int
 ) -> np.ndarray:
     """Encode N texts of one role, with the role's prompt, to (N, D) float32.
 
-    >>> encode(tiny, ["river boat"], "query", dtype="float32", batch_size=8)
+    >>> encode(tiny, ["river boat"], "query", dtype="float32", batch_tokens=64)
     array([[0.5, 0.5]], dtype=float32)
     """
-    untyped: Any = model
-    call = untyped.encode_query if role == "query" else untyped.encode_document
-    device = untyped.device.type
-    with torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == "bfloat16"):
-        vectors = call(list(texts), batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True)
-    return vectors.float().cpu().numpy()
+    batches = encode_batches(model, texts, role, dtype=dtype, batch_tokens=batch_tokens)
+    return _in_order(batches, len(texts), model.get_embedding_dimension() or 0)
+
+
+def encode_batches(
+    model: SentenceTransformer, texts: Sequence[str], role: Role, *, dtype: Dtype, batch_tokens: int
+) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Encode texts of one role, with the role's prompt, in batches of fixed shapes.
+
+    Yields:
+        The places of n texts, and their vectors, (n, D) float32.
+
+    >>> list(encode_batches(tiny, ["river boat"], "query", dtype="float32", batch_tokens=64))
+    [([0], array([[0.5, 0.5]], dtype=float32))]
+    """
+    for rows, features in fixed_shape_batches(model, texts, role, batch_tokens):
+        with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
+            vectors = model(batch_to_device(features, model.device))["sentence_embedding"]
+        yield rows, vectors[: len(rows), : model.truncate_dim].float().cpu().numpy()
+
+
+def _in_order(batches: Iterator[tuple[list[int], np.ndarray]], count: int, dim: int) -> np.ndarray:
+    vectors = np.empty((count, dim), dtype=np.float32)
+    for rows, encoded in batches:
+        vectors[rows] = encoded
+    return vectors
 
 
 def describe(model: SentenceTransformer, modules: Sequence[nn.Module], dtype: str) -> dict[str, Any]:
-    """All that decides the vectors that `modules` of `model` give; the manifest of embeddings.
+    """What the vectors are of that `modules` of `model` give: two with one description are equal, up to rounding.
 
     >>> sorted(describe(tiny, list(tiny), "float32"))
-    ['base', 'default_prompt', 'dtype', 'engine', 'max_length', 'prompts']
+    ['base', 'default_prompt', 'dtype', 'max_length', 'prompts']
     """
     return {
         "base": fingerprint(model, modules),
-        "engine": ENGINE,
         "dtype": dtype,
         "max_length": model.max_seq_length,
         "prompts": dict(model.prompts),
         "default_prompt": model.default_prompt_name,
     }
+
+
+def _chosen(engine: Engine, model: SentenceTransformer) -> Literal["torch", "openvino"]:
+    if engine == "torch":
+        return "torch"
+    if runs_on_openvino(model):
+        return "openvino"
+    if engine == "openvino":
+        raise RagcunError(
+            "embed.engine is openvino, which runs on a processor and needs a model that begins with a transformer: set "
+            "embed.engine: auto in params.yaml"
+        )
+    return "torch"
+
+
+def _versioned(engine: str) -> str:
+    # A build's own mark, as in 2.13.0+cpu, says nothing of the arithmetic.
+    return f"{engine} {version(engine).partition('+')[0]}"
+
+
+def _device_class(model: SentenceTransformer) -> str:
+    """The kind of device, which decides how its sums are rounded."""
+    if model.device.type == "cuda":
+        return torch.cuda.get_device_name(model.device)
+    return f"{model.device.type} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def fingerprint(model: SentenceTransformer, modules: Sequence[nn.Module]) -> str:

@@ -1,7 +1,8 @@
 """The store: vectors of texts as memory-mapped arrays, with a manifest of what made them.
 
 `data/embeddings/<name>/` holds a float32 .npy for each list of texts, in the order of the texts, and manifest.json, which
-is the encoder's description. A text is encoded once: the row cache keeps its vector.
+is the encoder's. A text is encoded once: the row cache keeps its vector. The bytes of a folder follow from the texts and
+the manifest alone, not from what the cache held, the order of the texts, or the numbers of threads and processes.
 """
 
 import json
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
     from ragcun.encode.encoder import TextEncoder
 
 MANIFEST = "manifest.json"
-# Encoded between two visits to the cache: an interrupted run loses no more than these.
-_BATCHES_A_CHUNK = 4
+# In a manifest, what computed the vectors; the rest of it says what they are of.
+MADE_BY = "made_by"
+# Looked up in the cache and tokenized at once, so many that hardly a batch is left half full.
+_TEXTS_A_CHUNK = 16_384
 # No run needs its scratch folder for so long: an older one was left by a run that was killed.
 _LEFTOVER_SECONDS = 7 * 24 * 3600
 
@@ -74,6 +77,11 @@ class Embeddings:
     arrays: dict[str, np.ndarray]
     manifest: dict[str, Any]
 
+    @property
+    def description(self) -> dict[str, Any]:
+        """What the vectors are of, as `ragcun.encode.encoder.describe` says it."""
+        return {name: value for name, value in self.manifest.items() if name != MADE_BY}
+
 
 def embed(texts: Texts, encoder: "TextEncoder", rows: np.ndarray, cache: RowCache, *, label: str) -> None:
     """Fill this rank's part of `rows` (N, d): every world_size-th text in the order of length, so ranks end together.
@@ -87,27 +95,31 @@ def embed(texts: Texts, encoder: "TextEncoder", rows: np.ndarray, cache: RowCach
     """
     order = sorted(range(len(texts.texts)), key=lambda row: -len(texts.texts[row]))
     mine = order[distributed.rank() :: distributed.world_size()]
-    chunk = encoder.batch_size * _BATCHES_A_CHUNK
     with tqdm(total=len(mine), desc=f"embed {label}", unit="text", disable=not distributed.is_main()) as bar:
-        for at in range(0, len(mine), chunk):
-            part = mine[at : at + chunk]
+        for at in range(0, len(mine), _TEXTS_A_CHUNK):
+            part = mine[at : at + _TEXTS_A_CHUNK]
             for role in ("query", "passage"):
-                _embed_part([row for row in part if texts.roles[row] == role], texts.texts, role, encoder, rows, cache)
-            bar.update(len(part))
+                of_role = [row for row in part if texts.roles[row] == role]
+                for done, vectors in _encode_or_recall(of_role, texts.texts, role, encoder, cache):
+                    rows[done] = vectors
+                    bar.update(len(done))
 
 
-def _embed_part(
-    part: list[int], texts: Sequence[str], role: Role, encoder: "TextEncoder", rows: np.ndarray, cache: RowCache
-) -> None:
-    keys = [encoder.key(texts[row], role) for row in part]
-    vectors = {key: vector for key, vector in cache.get(keys).items() if vector.shape == (encoder.dim,)}
-    missing = {key: texts[row] for key, row in zip(keys, part, strict=True) if key not in vectors}
-    if missing:
-        fresh = dict(zip(missing, encoder.encode(list(missing.values()), role), strict=True))
-        cache.put(fresh)
-        vectors.update(fresh)
-    for key, row in zip(keys, part, strict=True):
-        rows[row] = vectors[key]
+def _encode_or_recall(
+    part: list[int], texts: Sequence[str], role: Role, encoder: "TextEncoder", cache: RowCache
+) -> Iterator[tuple[list[int], np.ndarray]]:
+    """The vectors of the texts `part`, batch by batch, with their places; a batch is in the cache before the next begins."""
+    places: dict[bytes, list[int]] = {}
+    for row in part:
+        places.setdefault(encoder.key(texts[row], role), []).append(row)
+    for key, vector in cache.get(list(places)).items():
+        if vector.shape == (encoder.dim,):
+            yield places.pop(key), vector
+    missing = list(places)
+    for rows, vectors in encoder.batches([texts[places[key][0]] for key in missing], role):
+        cache.put({missing[row]: vector for row, vector in zip(rows, vectors, strict=True)})
+        for row, vector in zip(rows, vectors, strict=True):
+            yield places[missing[row]], vector
 
 
 def write_embeddings(
@@ -127,7 +139,7 @@ def write_embeddings(
             with shared_array(partial / f"{name}.npy", (len(texts.texts), encoder.dim or 0)) as rows:
                 embed(texts, encoder, rows, cache, label=f"{folder.name} {name}")
         if distributed.is_main():
-            write_json(partial / MANIFEST, encoder.description)
+            write_json(partial / MANIFEST, encoder.manifest)
 
 
 def read_embeddings(folder: Path) -> Embeddings:

@@ -8,11 +8,7 @@ import numpy as np
 
 from ragcun import distributed
 from ragcun.adapt.rule import Adaptation, Statistics, choose, unit
-from ragcun.encode.store import shared_array
-from ragcun.evaluate.vectors import Vectors
-
-# Rows that are mapped at once.
-_ROWS_A_CHUNK = 65_536
+from ragcun.evaluate.vectors import Vectors, mapped_array
 
 
 def adapted_vectors(vectors: Vectors, rows: np.ndarray, target: float, scratch: Path) -> tuple[Vectors, Adaptation]:
@@ -36,16 +32,7 @@ def _mapped(vectors: Vectors, function: Callable[[np.ndarray], np.ndarray], fold
         folder.mkdir()
     distributed.barrier()
     corpus, queries, stand_ins = (
-        _mapped_array(getattr(vectors, name), function, folder / f"{name}.npy")
+        mapped_array(getattr(vectors, name), function, folder / f"{name}.npy")
         for name in ("corpus", "queries", "stand_ins")
     )
     return replace(vectors, corpus=corpus, queries=queries, stand_ins=stand_ins)
-
-
-def _mapped_array(rows: np.ndarray, function: Callable[[np.ndarray], np.ndarray], path: Path) -> np.ndarray:
-    mine = distributed.shard(len(rows))
-    with shared_array(path, (len(rows), rows.shape[1])) as mapped:
-        for at in range(mine.start, mine.stop, _ROWS_A_CHUNK):
-            part = slice(at, min(at + _ROWS_A_CHUNK, mine.stop))
-            mapped[part] = function(np.asarray(rows[part]))
-    return np.load(path, mmap_mode="r")

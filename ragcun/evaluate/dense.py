@@ -16,19 +16,23 @@ from ragcun.adapt.stand_ins import stand_in_rows
 from ragcun.data.benchmark import Benchmark
 from ragcun.encode.store import read_embeddings, scratch_folder, shared_array
 from ragcun.evaluate.adapted import adapted_vectors
+from ragcun.evaluate.compression import compression
 from ragcun.evaluate.results import Evaluation, score_run, search_depth
+from ragcun.evaluate.space import corpus_space, query_space
 from ragcun.evaluate.vectors import Vectors
-from ragcun.measure.isotropy import hubness, isotropy
 from ragcun.model.saved import SavedProjection, saved_projection
 from ragcun.params import Embed
 from ragcun.search import exact
 
-# Of a document, counted for hubness; a corpus with no more documents has no hubness.
-NEIGHBOURS = 10
-
 
 def evaluate_dense(
-    model: Path, benchmark: Benchmark, embeddings: Path, embed: Embed, top_k: int, adapt: float | None = None
+    model: Path,
+    benchmark: Benchmark,
+    embeddings: Path,
+    embed: Embed,
+    top_k: int,
+    adapt: float | None = None,
+    compress: bool = False,
 ) -> Evaluation:
     """Evaluate the model in a folder; all ranks share every part of the work.
 
@@ -37,16 +41,19 @@ def evaluate_dense(
         embed: how texts are encoded, if they must be.
         top_k: documents retrieved for a query.
         adapt: the IsoScore that the model is also adapted towards, for `Evaluation.adapted`; None for no such evaluation.
+        compress: whether the model is also evaluated in less space, for `Evaluation.compression`.
     """
     with benchmark_vectors(model, benchmark, embeddings, embed) as vectors, scratch_folder() as scratch:
         plain = _evaluate(vectors, benchmark, top_k)
+        if compress:
+            plain = replace(plain, compression=compression(vectors, benchmark))
         rows = stand_in_rows(len(vectors.corpus))
         # Of fewer texts nothing can be learned.
         if adapt is None or len(rows) < 2:
             return plain
         there, adaptation = adapted_vectors(vectors, rows, adapt, scratch)
         adapted = plain if adaptation.left_alone else _evaluate(there, benchmark, top_k)
-        return replace(plain, adapted=replace(adapted, adaptation=adaptation.figures()))
+        return replace(plain, adapted=replace(adapted, adaptation=adaptation.figures(), compression=None))
 
 
 def _evaluate(vectors: Vectors, benchmark: Benchmark, top_k: int) -> Evaluation:
@@ -62,18 +69,16 @@ def _evaluate(vectors: Vectors, benchmark: Benchmark, top_k: int) -> Evaluation:
         progress=distributed.is_main(),
     )
     parts = distributed.gather_objects(hits.to_run(query_ids[mine]))
-    # A single vector has no spread.
-    shape = isotropy(vectors.corpus) if len(vectors.corpus) > 1 else {}
-    if len(vectors.corpus) > NEIGHBOURS:
-        shape["hubness"] = hubness(vectors.corpus, similarity=vectors.similarity, k=NEIGHBOURS)
-    return score_run(benchmark, {query: found for part in parts for query, found in part.items()}, top_k, shape or None)
+    run = {query: found for part in parts for query, found in part.items()}
+    scored = score_run(benchmark, run, top_k, corpus_space(vectors) or None)
+    return replace(scored, query_space=query_space(vectors, benchmark) or None)
 
 
 @contextmanager
 def benchmark_vectors(model: Path, benchmark: Benchmark, embeddings: Path, embed: Embed) -> Iterator[Vectors]:
     """The model's vectors of the benchmark while the block runs, made from stored ones if they can be."""
     stored = read_embeddings(embeddings)
-    projection = saved_projection(model, stored.manifest, embed, distributed.device())
+    projection = saved_projection(model, stored.description, embed, distributed.device())
     with scratch_folder() as scratch:
         if projection is not None:
             arrays = {

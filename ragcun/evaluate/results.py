@@ -21,22 +21,26 @@ HEADLINE = ("ndcg@10", "map@100", "recall@100", "p@10", "mrr@10")
 TABLE = {"ndcg@10": ("test", "ndcg@10"), "dev_ndcg@10": ("dev", "ndcg@10"), "isoscore": ("corpus", "isoscore")}
 
 Measures = dict[str, dict[str, float]]
-"""Means by split and measure; isotropy stands under `corpus`, NDCG@10 of a part under `test/<part>`, and of an adapted model
-how far it was adapted under `adaptation`."""
+"""Means by split and measure; the space of documents and of queries stands under `corpus` and `queries`, NDCG@10 of a part under
+`test/<part>`, and of an adapted model how far it was adapted under `adaptation`."""
 
 MEASURES_FILE = "measures.json"
+COMPRESSION_FILE = "compression.csv"
 # Beside a model's results, in a folder of the first name, are those of the adapted model.
 ADAPTED, ADAPTATION = "adapted", "adaptation"
 LEFT_ALONE = "left_alone"
+# Where BM25 and a dense model were combined: the weight of the second.
+FUSION = "fusion"
 PART = "part"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Runs and scores per query (one row a query), both by split, and for dense models isotropy.
+    """Runs and scores per query (one row a query), both by split, and for dense models the space of documents and of queries.
 
     The scores of a benchmark with parts have a column `part`. `adapted` is the evaluation of the same model, adapted to
-    the corpus without a label; its `adaptation` says how far.
+    the corpus without a label; its `adaptation` says how far. `compression` has a row for each format of the documents' vectors
+    (ragcun.evaluate.compression).
     """
 
     runs: dict[str, Run]
@@ -44,6 +48,9 @@ class Evaluation:
     isotropy: dict[str, float] | None = None
     adaptation: dict[str, float] | None = None
     adapted: "Evaluation | None" = None
+    query_space: dict[str, float] | None = None
+    fusion: dict[str, float] | None = None
+    compression: pd.DataFrame | None = None
 
     def measures(self) -> Measures:
         """All that is reported."""
@@ -51,8 +58,12 @@ class Evaluation:
         found = {split: {name: values[name] for name in HEADLINE} for split, values in means.items()}
         if self.isotropy is not None:
             found["corpus"] = self.isotropy
+        if self.query_space is not None:
+            found["queries"] = self.query_space
         if self.adaptation is not None:
             found[ADAPTATION] = self.adaptation
+        if self.fusion is not None:
+            found[FUSION] = self.fusion
         if PART in self.per_query["test"]:
             by_part = self.per_query["test"].groupby(PART)["ndcg@10"].mean()
             found |= {f"test/{part}": {"ndcg@10": float(mean)} for part, mean in by_part.items()}
@@ -100,13 +111,23 @@ def join_parts(parts: Mapping[str, Evaluation]) -> Evaluation:
             renamed = scores.set_axis([f"{part}/{query}" for query in scores.index]).rename_axis("query")
             tables.setdefault(split, []).append(renamed.assign(**{PART: part}))
     per_query = {split: pd.concat(found) for split, found in tables.items()}
-    isotropy, adaptation = (
-        _mean_over([getattr(part, name) for part in parts.values()]) for name in ("isotropy", "adaptation")
+    isotropy, adaptation, queries = (
+        _mean_over([getattr(part, name) for part in parts.values()])
+        for name in ("isotropy", "adaptation", "query_space")
     )
     # A part too small to adapt to stands with its plain scores, so that both evaluations are of the same queries.
     adapted = {name: part.adapted or part for name, part in parts.items()}
     any_adapted = any(part.adapted is not None for part in parts.values())
-    return Evaluation(runs, per_query, isotropy, adaptation, join_parts(adapted) if any_adapted else None)
+    together = join_parts(adapted) if any_adapted else None
+    compressed = _mean_formats([part.compression for part in parts.values() if part.compression is not None])
+    return Evaluation(runs, per_query, isotropy, adaptation, together, query_space=queries, compression=compressed)
+
+
+def _mean_formats(tables: Sequence[pd.DataFrame]) -> pd.DataFrame | None:
+    """The mean of each format over the parts of a benchmark."""
+    if not tables:
+        return None
+    return pd.concat(tables).groupby(["dimensions", "format", "bytes"], sort=False, as_index=False).mean()
 
 
 def _mean_over(parts: Sequence[dict[str, float] | None]) -> dict[str, float] | None:
@@ -124,14 +145,17 @@ def write_evaluation(evaluation: Evaluation, metrics_file: Path, runs_folder: Pa
     The adapted model's results go into a folder in it, and to no metrics file.
     """
     with atomic_folder(runs_folder) as partial:
-        _write_runs(evaluation, partial, run_depth, tag)
+        write_runs(evaluation, partial, run_depth, tag)
+        if evaluation.compression is not None:
+            evaluation.compression.to_csv(partial / COMPRESSION_FILE, index=False, lineterminator="\n")
         if evaluation.adapted is not None:
-            (partial / ADAPTED).mkdir()
-            _write_runs(evaluation.adapted, partial / ADAPTED, run_depth, f"{tag}+adapt")
+            write_runs(evaluation.adapted, partial / ADAPTED, run_depth, f"{tag}+adapt")
     write_json(metrics_file, evaluation.summary())
 
 
-def _write_runs(evaluation: Evaluation, folder: Path, run_depth: int, tag: str) -> None:
+def write_runs(evaluation: Evaluation, folder: Path, run_depth: int, tag: str) -> None:
+    """Write all measures, and each split's TREC run and scores per query, into `folder`, which is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / MEASURES_FILE, evaluation.measures())
     for split, scores in evaluation.per_query.items():
         scores.to_csv(folder / f"{split}.tsv", sep="\t", float_format="%.6g")

@@ -20,7 +20,7 @@ from ragcun.params import Embed
 def whole_model_vectors(model: Path, benchmark: Benchmark, stored: Embeddings, embed: Embed, scratch: Path) -> Vectors:
     """The stored vectors, where the model in the folder `model` gives just these; else the texts encoded into `scratch`."""
     loaded = _load(model, embed)
-    if stored.manifest == describe(loaded, list(loaded), embed.dtype):
+    if stored.description == describe(loaded, list(loaded), embed.dtype):
         arrays = stored.arrays
     else:
         stand_ins = [drawn.text for drawn in stand_in_queries(benchmark.doc_texts)]

@@ -1,18 +1,16 @@
-"""How evenly vectors use their space, and how far a few of them are the neighbours of all others.
+"""How evenly vectors use their space, by their covariance.
 
-Isotropy comes from the covariance. Hubness needs neighbours, and is measured on a sample. All ranks call together, each
-computes a share, and all get the same answer.
+All ranks call together, each computes a share, and all get the same answer.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from ragcun import distributed
 from ragcun.core.errors import RagcunError
 from ragcun.measure.covariance import Scatter
-from ragcun.params import Similarity
+from ragcun.measure.rows import check_finite, sum_of_ranks
 
 
 def isotropy(vectors: np.ndarray, *, chunk: int = 8192) -> dict[str, float]:
@@ -63,48 +61,6 @@ def _too_few(shape: tuple[int, ...]) -> RagcunError:
     return RagcunError(f"Isotropy needs two or more vectors of two or more dimensions: it was given {shape}.")
 
 
-def hubness(
-    vectors: np.ndarray, *, similarity: Similarity = "cosine", k: int = 10, sample: int = 5000, seed: int = 0
-) -> float:
-    """Skewness of N_k, which counts how often a vector is among the k nearest of another one.
-
-    It is near 0 without hubs, above 1 if a few vectors are everyone's neighbours, and 0 if all N_k are equal (Radovanović,
-    Nanopoulos & Ivanović, Hubs in Space, JMLR 2010). It grows with the number of vectors: compare equal samples.
-
-    Args:
-        vectors: (N, D), the same on every rank, perhaps memory-mapped. If N is above `sample`, so many rows are drawn
-            with `seed`, and are neighbours among themselves.
-
-    Raises:
-        RagcunError: there are k or fewer vectors, or a value is not finite.
-
-    >>> round(hubness(np.vstack([np.eye(3), np.full((1, 3), 0.5)]), k=1), 3)
-    0.816
-    """
-    if similarity not in ("cosine", "dot", "euclidean"):
-        raise RagcunError(f"Unknown similarity {similarity!r}: choose cosine, dot or euclidean.")
-    rows = min(len(vectors), sample)
-    if vectors.ndim != 2 or k < 1 or rows <= k:
-        raise RagcunError(
-            f"Hubness needs a k of 1 or more, and more vectors than k: k is {k}, the vectors {vectors.shape}."
-        )
-    chosen = np.arange(rows)
-    if rows < len(vectors):
-        chosen = np.sort(np.random.default_rng(seed).choice(len(vectors), size=rows, replace=False))
-    points = np.asarray(vectors[chosen], dtype=np.float64)
-    _check_finite(points)
-    occurrences = np.zeros(rows, dtype=np.int64)
-    blocks = range(0, rows, 512)
-    for start in blocks[distributed.shard(len(blocks))]:
-        occurrences += np.bincount(_neighbours(points, start, start + 512, k, similarity).ravel(), minlength=rows)
-    return _skewness(_sum(occurrences).astype(np.float64))
-
-
-def _sum(array: np.ndarray) -> np.ndarray:
-    """The sum of every rank's `array`."""
-    return distributed.sum_over_ranks(torch.from_numpy(array).to(distributed.device())).cpu().numpy()
-
-
 @dataclass(frozen=True)
 class _Moments:
     """Sums over `count` rows: `scatter` (D, D), of the products of their distances from the `mean` (D,); `directions` (D,),
@@ -123,10 +79,10 @@ class _Moments:
             return self
         width = len(self.mean)
         ours = np.concatenate([[self.count, self.units, self.squares], self.directions, self.count * self.mean])
-        count, units, squares, *rest = _sum(ours)
+        count, units, squares, *rest = sum_of_ranks(ours)
         directions, mean = np.array(rest[:width]), np.array(rest[width:]) / max(1, count)
         apart = self.mean - mean
-        scatter = _sum(self.scatter + self.count * np.outer(apart, apart))
+        scatter = sum_of_ranks(self.scatter + self.count * np.outer(apart, apart))
         return _Moments(int(count), mean, scatter, directions, float(units), float(squares))
 
 
@@ -135,7 +91,7 @@ def _moments(vectors: np.ndarray, chunk: int) -> _Moments:
     sums, directions, units, squares = Scatter(width), np.zeros(width), 0.0, 0.0
     for start in range(0, len(vectors), chunk):
         rows = np.array(vectors[start : start + chunk], dtype=np.float64)
-        _check_finite(rows)
+        check_finite(rows)
         square_norms = np.einsum("ij,ij->i", rows, rows)
         norms = np.sqrt(square_norms)
         squares += float(square_norms.sum())
@@ -159,31 +115,3 @@ def _effective_rank(variances: np.ndarray) -> float:
     singular = np.sqrt(variances)
     shares = singular[singular > 0] / singular.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))
-
-
-def _neighbours(points: np.ndarray, start: int, stop: int, k: int, similarity: str) -> np.ndarray:
-    """The k nearest other rows, (rows, k) in no order, of the rows from `start` to `stop`."""
-    square_norms = np.einsum("ij,ij->i", points, points)
-    nearness = points[start:stop] @ points.T
-    if similarity == "cosine":
-        # The norm of the row itself does not change the order.
-        nearness /= np.sqrt(np.where(square_norms > 0, square_norms, 1))
-    elif similarity == "euclidean":
-        nearness = 2 * nearness - square_norms
-    own = np.arange(len(nearness))
-    nearness[own, start + own] = -np.inf
-    return np.argpartition(-nearness, k - 1, axis=1)[:, :k]
-
-
-def _skewness(values: np.ndarray) -> float:
-    centred = values - values.mean()
-    variance = float(np.mean(centred**2))
-    return float(np.mean(centred**3)) / variance**1.5 if variance > 0 else 0.0
-
-
-def _check_finite(rows: np.ndarray) -> None:
-    if not np.isfinite(rows).all():
-        raise RagcunError(
-            "A vector holds NaN or infinity. Find the text it comes from; encoding in fp32 instead of half precision "
-            "is the usual remedy."
-        )

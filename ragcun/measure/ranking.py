@@ -6,7 +6,10 @@ This module adds what it leaves open: which queries count, and MRR at a cutoff.
 
 from collections.abc import Iterable, Mapping
 from itertools import islice
+from math import isnan
+from operator import itemgetter
 
+import numpy as np
 import pandas as pd
 import pytrec_eval
 
@@ -51,11 +54,7 @@ def score_queries(qrels: Qrels, run: Run, cutoffs: Iterable[int] = CUTOFFS) -> p
     _check_scores(answered)
     measures = {f"{name}.{','.join(map(str, ks))}" for name in _TREC_NAMES.values()} | {"recip_rank"}
     scores = pytrec_eval.RelevanceEvaluator(judged, measures).evaluate(answered)
-    columns = [f"{measure}@{k}" for measure in (*_TREC_NAMES, "mrr") for k in ks]
-    zeros = dict.fromkeys(columns, 0.0)
-    rows = {query: _row(scores[query], ks) if query in scores else zeros for query in sorted(judged)}
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-    return table.rename_axis("query")
+    return _table({query: scores.get(query) for query in sorted(judged)}, ks)
 
 
 def best_others(run: Run, own: Mapping[str, str], k: int) -> Run:
@@ -68,10 +67,13 @@ def best_others(run: Run, own: Mapping[str, str], k: int) -> Run:
     >>> best_others({"q1": {"d1": 0.75, "d2": 0.5}}, own={"q1": "d1"}, k=1)
     {'q1': {'d2': 0.5}}
     """
-    return {
-        query: dict(islice((item for item in documents.items() if item[0] != own.get(query)), k))
-        for query, documents in run.items()
-    }
+    return {query: dict(islice(_others(documents, own.get(query)), k)) for query, documents in run.items()}
+
+
+def _others(documents: dict[str, float], own: str | None) -> Iterable[tuple[str, float]]:
+    if own is None or own not in documents:
+        return documents.items()
+    return (item for item in documents.items() if item[0] != own)
 
 
 def mean_scores(per_query: pd.DataFrame) -> dict[str, float]:
@@ -83,16 +85,22 @@ def mean_scores(per_query: pd.DataFrame) -> dict[str, float]:
     return {str(name): float(mean) for name, mean in per_query.mean().items()}
 
 
-def _row(scores: dict[str, float], ks: list[int]) -> dict[str, float]:
-    row = {f"{ours}@{k}": scores[f"{trec}_{k}"] for ours, trec in _TREC_NAMES.items() for k in ks}
-    reciprocal = scores["recip_rank"]
+def _table(scores: Mapping[str, Mapping[str, float] | None], ks: list[int]) -> pd.DataFrame:
+    """trec_eval's scores of each query, or None for one without an answer, under our names."""
+    chosen = itemgetter(*(f"{trec}_{k}" for trec in _TREC_NAMES.values() for k in ks), "recip_rank")
+    zeros = (0.0,) * (len(_TREC_NAMES) * len(ks) + 1)
+    values = np.array([zeros if found is None else chosen(found) for found in scores.values()])
+    reciprocal = values[:, -1:]
     # The first relevant document is among the first k if 1/rank ≥ 1/k; the half keeps rounding out of it.
-    return row | {f"mrr@{k}": reciprocal if reciprocal * (k + 0.5) > 1 else 0.0 for k in ks}
+    mrr = np.where(reciprocal * (np.array(ks) + 0.5) > 1, reciprocal, 0.0)
+    columns = [f"{measure}@{k}" for measure in (*_TREC_NAMES, "mrr") for k in ks]
+    return pd.DataFrame(np.hstack([values[:, :-1], mrr]), list(scores), columns).rename_axis("query")
 
 
 def _check_scores(run: Run) -> None:
     for query, documents in run.items():
-        if any(score != score for score in documents.values()):
+        # A sum is NaN if a number is; so it is where two infinities cancel.
+        if isnan(sum(documents.values())) and any(map(isnan, documents.values())):
             raise RagcunError(
                 f"A score of query {query!r} is NaN, so its documents have no order: check the run's origin."
             )

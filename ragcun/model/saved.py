@@ -52,14 +52,14 @@ def project_rows(layers: Callable[[Tensor], Tensor], rows: np.ndarray, dim: int,
 
 
 def saved_projection(
-    folder: Path, manifest: dict[str, Any], embed: Embed, device: torch.device
+    folder: Path, stored: dict[str, Any], embed: Embed, device: torch.device
 ) -> SavedProjection | None:
-    """The projection in `folder`, if its base made the stored vectors that `manifest` describes.
+    """The projection in `folder`, if its base made the stored vectors, which have the description `stored`.
 
     None where another base made them, where the folder does not say, or where the model is not as `build_projection`
     makes it: then the model must be loaded.
 
-    >>> embed = Embed(dtype="float32", batch_size=8, max_length=None)
+    >>> embed = Embed(engine="torch", dtype="float32", batch_tokens=64, max_length=None)
     >>> saved_projection(tiny_model, tiny_encoder.description, embed, torch.device("cpu")).project(np.array([[3, 4]]))
     array([[3., 4.]], dtype=float32)
     """
@@ -67,7 +67,7 @@ def saved_projection(
     if base is None:
         return None
     cut = embed.max_length or base["max_length"]
-    if {**base, "max_length": cut, "dtype": embed.dtype} != manifest:
+    if {**base, "max_length": cut, "dtype": embed.dtype} != stored:
         return None
     config = _json(folder / "config_sentence_transformers.json")
     modules = _json(folder / "modules.json")

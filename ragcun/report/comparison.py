@@ -7,13 +7,14 @@ ragcun.report.tables renders it.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from ragcun.core.errors import RagcunError
 from ragcun.evaluate.results import ADAPTED, LEFT_ALONE, MEASURES_FILE, Measures
+from ragcun.report.fusion import FusedRow
 from ragcun.report.leakage import COLUMNS, PASSAGE_IN_TRAINING, POSITIVE_IN_TRAINING
 from ragcun.report.significance import paired_p_value, part_weights
 
@@ -36,11 +37,18 @@ class Comparison:
         measures: every measure in full precision, tidy: model, benchmark, split, measure, value
             (see ragcun.evaluate.results.Measures for the splits).
         controls: the models that only stand for what training is held against.
+        fused: the rows of BM25 combined with a dense model; their p-value is against this model.
     """
 
     table: pd.DataFrame
     measures: pd.DataFrame
     controls: Sequence[str] = ()
+    fused: Sequence[str] = ()
+
+    @property
+    def appendix(self) -> list[str]:
+        """The rows that have a table of their own."""
+        return [*self.controls, *self.fused]
 
     @property
     def left_alone(self) -> pd.DataFrame:
@@ -69,6 +77,7 @@ def compare(
     permutations: int,
     seed: int,
     controls: Sequence[str] = (),
+    fused: Sequence[FusedRow] = (),
 ) -> Comparison:
     """Read what the evaluations wrote and compare it.
 
@@ -77,6 +86,7 @@ def compare(
         runs: the folder with <model>/<benchmark>/, as `write_evaluation` fills them.
         leakage: for each benchmark, what has been seen of its test queries (ragcun.report.leakage).
         permutations: resamplings of the randomisation test.
+        fused: BM25 combined with dense models (ragcun.report.fusion); these rows come last.
 
     Raises:
         RagcunError: a model was not evaluated on a benchmark.
@@ -90,7 +100,7 @@ def compare(
     """
     rows: list[dict] = []
     measures: list[dict] = []
-    for entry in _entries([*models, *controls], benchmarks, runs):
+    for entry in (*_entries([*models, *controls], benchmarks, runs), *_fused_entries(fused, benchmarks, runs)):
         folder, names = entry.folder, {"model": entry.model, "benchmark": entry.benchmark}
         measured = json.loads(_there(folder / MEASURES_FILE).read_text(encoding="utf-8"))
         scores = {split: _per_query(folder, split) for split in ("test", "dev") if split in measured}
@@ -104,7 +114,8 @@ def compare(
             for split, values in measured.items()
             for measure, value in values.items()
         ]
-    return _without_unchanged(pd.DataFrame(rows), pd.DataFrame(measures), controls)
+    found = _without_unchanged(pd.DataFrame(rows), pd.DataFrame(measures), controls)
+    return replace(found, fused=[row.name for row in fused])
 
 
 @dataclass(frozen=True)
@@ -126,6 +137,14 @@ def _entries(models: Sequence[str], benchmarks: Sequence[str], runs: Path) -> It
             own = runs / model / benchmark
             if (own / ADAPTED).is_dir():
                 yield _Entry(model + WITH_ADAPT, benchmark, own / ADAPTED, own)
+
+
+def _fused_entries(fused: Sequence[FusedRow], benchmarks: Sequence[str], runs: Path) -> Iterator[_Entry]:
+    """BM25 combined with a model, tested against the model itself; on a benchmark without dev queries some have no result."""
+    for row in fused:
+        for benchmark in benchmarks:
+            if (row.folder / benchmark).is_dir():
+                yield _Entry(row.name, benchmark, row.folder / benchmark, runs / row.model / benchmark)
 
 
 def _without_unchanged(table: pd.DataFrame, measures: pd.DataFrame, controls: Sequence[str]) -> Comparison:

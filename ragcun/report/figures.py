@@ -13,14 +13,14 @@ _BAR_AREA = 0.8
 
 
 def draw(comparison: Comparison, path: Path) -> None:
-    """Write a PNG: a group of bars for each benchmark, a bar with its value for each model that is no control.
+    """Write a PNG: a group of bars for each benchmark, a bar with its value for each model that is no control and no fusion.
 
     >>> draw(tiny_comparison, Path("comparison.png"))
     >>> pyplot.imread("comparison.png").shape
     (600, 825, 4)
     """
     test = comparison.test
-    wide = test[~test["model"].isin(comparison.controls)].pivot_table(
+    wide = test[~test["model"].isin(comparison.appendix)].pivot_table(
         index="benchmark", columns="model", values=METRIC, sort=False
     )
     figure, axes = pyplot.subplots(figsize=(2.5 + 3 * len(wide), 4), layout="constrained")

@@ -12,6 +12,8 @@ SIGNIFICANT = 0.05
 
 # Columns of the leakage by which NDCG@10 is split, and their short names.
 _APART = {POSITIVE_IN_TRAINING: "positive", PASSAGE_IN_TRAINING: "passage"}
+# The measures of the space that stand here; metrics/panels.md has all of them.
+_SPACE = ("isoscore", "mean_cosine", "effective_rank", "hubness")
 _NOTE = (
     "Queries are compared without regard to case, white space and Unicode form; documents without regard to the last two, by "
     "title and body together and by body alone. The pairs' own test is kept out of training and of dev by document and by "
@@ -55,6 +57,7 @@ def to_markdown(comparison: Comparison) -> str:
         "IsoScore is of the corpus under the model; 1 is isotropic.",
         *_adapting(comparison),
         *(["## Controls: projections that were not trained", markdown(controls)] if len(controls) else []),
+        *_fusion(comparison),
         "## Every measure",
         markdown(_measures(comparison), names=3),
         "## NDCG@10 of test queries with and without an answer that is a training positive, or any training passage",
@@ -66,6 +69,14 @@ def to_markdown(comparison: Comparison) -> str:
         _NOTE,
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _fusion(comparison: Comparison) -> list[str]:
+    table = headline(comparison, comparison.fused)
+    if not len(table):
+        return []
+    note = "\\* differs from the dense model alone. docs/measures.md says how the two are combined."
+    return ["## BM25 combined with each model", markdown(table.loc[:, ~table.columns.str.startswith("IsoScore")]), note]
 
 
 def _adapting(comparison: Comparison) -> list[str]:
@@ -126,10 +137,10 @@ def headline(comparison: Comparison, models: Sequence[str] | None = None) -> pd.
     1   new  0.5000*     0.6000
 
     Args:
-        models: the rows; None takes all but the controls.
+        models: the rows; None takes all but the appendix.
     """
     test = comparison.test
-    wanted = test["model"].isin(models) if models is not None else ~test["model"].isin(comparison.controls)
+    wanted = test["model"].isin(models) if models is not None else ~test["model"].isin(comparison.appendix)
     rows = []
     for model, part in test[wanted].groupby("model", sort=False):
         cells = part.to_dict("records")
@@ -166,7 +177,7 @@ def _measures(comparison: Comparison) -> pd.DataFrame:
     whole = comparison.table
     names = list(map(str, whole))
     figures = [name for name in names if "@" in name and "." not in name]
-    figures += [name for name in names if name.startswith("isotropy.")]
+    figures += [f"isotropy.{name}" for name in _SPACE if f"isotropy.{name}" in names]
     table = whole[["benchmark", "split", "model", "queries", *figures]]
     table = table.sort_values(["benchmark", "split"], ascending=[True, False], kind="stable")
     table[figures] = table[figures].map(_figure)

@@ -31,7 +31,7 @@ from ragcun.serve.parity import Sample, bytes_against_quality, check, cosines
 
 Encode = Callable[[Sequence[str], Role], np.ndarray]
 
-_BATCH_SIZE = 32
+_BATCH_TOKENS = 4096
 _OLDER, _ONNX = "older-clients", "onnx"
 
 
@@ -138,7 +138,7 @@ def _torch_of(folder: Path) -> Encode:
 
 
 def _torch(model: SentenceTransformer, texts: Sequence[str], role: Role) -> np.ndarray:
-    return encode(model, texts, role, dtype="float32", batch_size=_BATCH_SIZE)
+    return encode(model, texts, role, dtype="float32", batch_tokens=_BATCH_TOKENS)
 
 
 def as_text(parity: dict[str, Any], out: Path) -> str:

@@ -69,7 +69,7 @@ def _source(request: Request) -> Path:
         raise RagcunError(
             f"VECTORS is the folder {folder}, which has no {MANIFEST}: name one of data/embeddings, or a file"
         )
-    known, made = known_base(request.model), read_embeddings(folder).manifest
+    known, made = known_base(request.model), read_embeddings(folder).description
     other = [name for name, value in (known or {}).items() if name != "dtype" and made.get(name) != value]
     if other:
         raise RagcunError(
@@ -87,7 +87,7 @@ def _projection(model: Path, *, normalize: bool) -> tuple[Map, int, int]:
     known, device = known_base(model), torch.device("cpu")
     saved = None
     if known is not None:
-        embed = Embed(dtype=known["dtype"], batch_size=1, max_length=None)
+        embed = Embed(engine="torch", dtype=known["dtype"], batch_tokens=1, max_length=None)
         saved = saved_projection(model, known, embed, device)
     if saved is not None:
         base_dim = next(layer.in_features for layer in saved.layers if isinstance(layer, torch.nn.Linear))

@@ -7,11 +7,12 @@ import numpy as np
 
 from ragcun.adapt.folder import base_and_head, load_model
 from ragcun.encode.base import similarity_of
-from ragcun.encode.encoder import TextEncoder, describe
+from ragcun.encode.encoder import TextEncoder, describe, encode
 from ragcun.encode.store import Texts, read_embeddings, write_embeddings
 from ragcun.params import Role
 
-_BATCH_SIZE = 32
+_BATCH_TOKENS = 4096
+_QUERY_TOKENS = 64
 
 
 class QueryModel:
@@ -21,12 +22,15 @@ class QueryModel:
         model = load_model(path)
         self.similarity = similarity_of(model, path)
         self.description = describe(model, list(model), "float32")
-        base, self._head = base_and_head(model)
-        self._encoder = TextEncoder(base, dtype="float32", batch_size=_BATCH_SIZE, max_length=None)
+        self._base, self._head = base_and_head(model)
+        self._encoder = TextEncoder(
+            self._base, dtype="float32", batch_tokens=_BATCH_TOKENS, max_length=None, engine="auto"
+        )
 
     def encode(self, texts: Sequence[str], role: Role) -> np.ndarray:
         """Embeddings (N, D) float32 of a few texts."""
-        return self._projected(self._encoder.encode(texts, role))
+        # A large batch would be mostly repeats of one query.
+        return self._projected(encode(self._base, texts, role, dtype="float32", batch_tokens=_QUERY_TOKENS))
 
     def encode_corpus(self, texts: Sequence[str], scratch: Path) -> np.ndarray:
         """Embeddings (N, D) float32 of documents; `scratch` holds their base vectors meanwhile, memory-mapped."""

@@ -123,5 +123,5 @@ def training_passages(encoder: IsotropicGaussianEncoder, params: Params, inputs:
 
 def check_store(folder: Path, stored: Embeddings, encoder: IsotropicGaussianEncoder, params: Params) -> None:
     """Raise RagcunError unless the vectors in `folder` were made by the encoder's base."""
-    if stored.manifest != describe(encoder, list(encoder.base), params.embed.dtype):
+    if stored.description != describe(encoder, list(encoder.base), params.embed.dtype):
         raise RagcunError(f"{folder} was made with another base than the model's: run `dvc repro embed_pairs`")

@@ -1,9 +1,7 @@
 """The objective: L = InfoNCE + λ · SIGReg, over a global batch that the processes share.
 
 InfoNCE: each query against every distinct candidate passage of the global batch; a known positive of the query, other
-than the one it is paired with, is masked out. SIGReg (LeJEPA, arXiv 2511.08544): the mean over random unit directions
-a of the Epps–Pulley statistic ∫ |φ_N(t) − e^(−t²/2)|² e^(−t²/2) dt of aᵀz, φ_N the empirical characteristic function.
-Upstream multiplies the statistic by N; here it is not, so that λ means the same at every batch size.
+than the one it is paired with, is masked out. SIGReg: ragcun/measure/sigreg.py.
 
 Each rank embeds its shard of the queries and of the candidates; ragcun/distributed.py says why the sums come out right.
 `LossMeans` keeps the means of the parts that the curve shows.
@@ -19,12 +17,9 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
 from ragcun import distributed
+from ragcun.measure.sigreg import at_least_fp32, null_floor, random_directions, sigreg
 from ragcun.params import Similarity, Training
 from ragcun.train.batches import Targets
-
-# Trapezoid rule of the statistic: 17 knots on [0, 3], doubled because the integrand is even.
-KNOTS = 17
-T_MAX = 3.0
 
 
 def logits(queries: Tensor, candidates: Tensor, similarity: Similarity, temperature: float) -> Tensor:
@@ -32,7 +27,7 @@ def logits(queries: Tensor, candidates: Tensor, similarity: Similarity, temperat
 
     cosine: cos(q, d) / τ; dot: q·d / (D·τ); euclidean: −‖q − d‖² / (2·D·τ).
     """
-    queries, candidates = _at_least_fp32(queries), _at_least_fp32(candidates)
+    queries, candidates = at_least_fp32(queries), at_least_fp32(candidates)
     if similarity == "cosine":
         return nn.functional.normalize(queries, dim=1) @ nn.functional.normalize(candidates, dim=1).T / temperature
     products = queries @ candidates.T
@@ -51,44 +46,6 @@ def info_nce(scaled: Tensor, target: Tensor, masked: Tensor) -> Tensor:
         masked: (Q, C) booleans: candidates that do not count for a query; never its target.
     """
     return nn.functional.cross_entropy(scaled.masked_fill(masked, -math.inf), target, reduction="sum")
-
-
-def epps_pulley(projected: Tensor, count: int) -> Tensor:
-    """The Epps–Pulley statistic of each column, (A,), of this rank's rows (N_r, A) of `count` = ΣN_r in all."""
-    t, weights, gaussian = (each.to(projected) for each in _quadrature())
-    angles = projected[:, :, None] * t
-    sums = distributed.sum_over_ranks(torch.stack([angles.cos().sum(0), angles.sin().sum(0)]))
-    real, imaginary = sums / count
-    error = (real - gaussian).square() + imaginary.square()
-    return (error * weights).sum(1)
-
-
-def null_floor(count: int) -> float:
-    """The statistic's expectation for `count` standard normal numbers: E|φ_N(t) − e^(−t²/2)|² = (1 − e^(−t²)) / N."""
-    _, weights, gaussian = _quadrature()
-    return float(((1 - gaussian.square()) * weights).sum()) / count
-
-
-def _quadrature() -> tuple[Tensor, Tensor, Tensor]:
-    """Knots t, the weights of ∫ · e^(−t²/2) dt over both signs of t, and e^(−t²/2), each (KNOTS,) in float64."""
-    t = torch.linspace(0, T_MAX, KNOTS, dtype=torch.float64)
-    weights = torch.full_like(t, T_MAX / (KNOTS - 1))
-    weights[[0, -1]] /= 2
-    gaussian = torch.exp(-t.square() / 2)
-    return t, 2 * weights * gaussian, gaussian
-
-
-def random_directions(dim: int, count: int, seed: int, device: torch.device) -> Tensor:
-    """Unit vectors (dim, count), the same for the same seed on every rank and device."""
-    generator = torch.Generator().manual_seed(seed)
-    directions = torch.randn(dim, count, generator=generator)
-    return nn.functional.normalize(directions, dim=0).to(device)
-
-
-def sigreg(embeddings: Tensor, count: int, directions: Tensor) -> Tensor:
-    """SIGReg of this rank's rows (N_r, D) of `count` in all, along `directions` (D, A), in fp32. Zero-dimensional."""
-    embeddings = _at_least_fp32(embeddings)
-    return epps_pulley(embeddings @ directions.to(embeddings.dtype), count).mean()
 
 
 class RetrievalLoss(nn.Module):
@@ -143,7 +100,7 @@ class RetrievalLoss(nn.Module):
         candidates = self._embed(features[split:], batch["candidate_order"])
         # Autocast is for the encoder: a softmax and a characteristic function in half precision are too coarse.
         with torch.autocast(queries.device.type, enabled=False):
-            everyone = distributed.gather_rows(_at_least_fp32(candidates), batch["candidates"])
+            everyone = distributed.gather_rows(at_least_fp32(candidates), batch["candidates"])
             scaled = logits(queries, everyone, self.similarity, self.temperature)
             total = info_nce(scaled, batch["target"], batch["masked"])
             parts = {"contrastive": total * distributed.world_size() / batch["queries"]}
@@ -160,10 +117,6 @@ class RetrievalLoss(nn.Module):
     def _embed(self, chunks: list[dict[str, Tensor]], order: Tensor) -> Tensor:
         """(n, D): the chunks' embeddings in the order of the texts."""
         return torch.cat([self.model(chunk)["sentence_embedding"] for chunk in chunks])[order]
-
-
-def _at_least_fp32(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.float()
 
 
 class LossMeans:

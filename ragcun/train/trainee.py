@@ -19,6 +19,9 @@ from ragcun.model.encoder import IsotropicGaussianEncoder
 from ragcun.params import Dtype, Role
 from ragcun.train.batches import Features
 
+# In a pass of a model that reads texts of any length.
+_TOKENS_A_TEXT = 128
+
 
 class Trainee(Protocol):
     """What a training run asks of a model."""
@@ -100,7 +103,9 @@ class LiveTrainee:
 
     def vectors(self, ids: np.ndarray, role: Role) -> np.ndarray:
         training = self.encoder.training
-        encoded = encode(self.encoder, [self.texts[row] for row in ids], role, dtype=self.dtype, batch_size=self.chunk)
+        texts = [self.texts[row] for row in ids]
+        batch_tokens = self.chunk * (self.encoder.max_seq_length or _TOKENS_A_TEXT)
+        encoded = encode(self.encoder.eval(), texts, role, dtype=self.dtype, batch_tokens=batch_tokens)
         self.encoder.train(training)
         return encoded
 

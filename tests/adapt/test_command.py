@@ -50,7 +50,9 @@ def write_forms(folder: Path) -> dict[str, Path]:
 
 def store(folder: Path, base: Path) -> Path:
     """What the stage embed_benchmark leaves, which a model over this base can be adapted from."""
-    encoder = TextEncoder(SentenceTransformer(str(base), device="cpu"), dtype="float32", batch_size=8, max_length=None)
+    encoder = TextEncoder(
+        SentenceTransformer(str(base), device="cpu"), dtype="float32", batch_tokens=128, max_length=None
+    )
     stand_ins = [drawn.text for drawn in stand_in_queries(DOCUMENTS)]
     write_embeddings(folder, encoder, benchmark_texts(DOCUMENTS, {"q1": "a query"}, stand_ins))
     return folder

@@ -40,7 +40,7 @@ def test_a_base_in_half_precision_is_loaded_trained_and_saved_in_fp32(dtype: tor
     for model in (base, encoder):
         assert {value.dtype for value in model.state_dict().values() if value.is_floating_point()} == {torch.float32}
     # Frozen: what the store holds goes through the projection.
-    assert np.isfinite(encoder.head().project(encode(base, TEXTS, "query", dtype="float32", batch_size=4))).all()
+    assert np.isfinite(encoder.head().project(encode(base, TEXTS, "query", dtype="float32", batch_tokens=64))).all()
     # Live: a step on texts.
     trainee = LiveTrainee(encoder, TEXTS, chunk=4, dtype="float32")
     optimizer = torch.optim.AdamW([p for p in encoder.parameters() if p.requires_grad], lr=1e-6)

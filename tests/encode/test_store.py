@@ -1,12 +1,13 @@
 """Embeddings are the model's own vectors in the texts' order, no text is encoded twice, and a folder is whole or absent."""
 
 import errno
+import itertools
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ragcun import distributed
 from ragcun.core.errors import RagcunError
 from ragcun.encode.encoder import TextEncoder, describe
 from ragcun.encode.store import (
+    MADE_BY,
     MANIFEST,
     Texts,
     _reserve,
@@ -99,9 +101,9 @@ def test_reading_searching_and_measuring_vectors_loads_no_library_of_models() ->
 def test_a_second_run_encodes_nothing_and_writes_the_same_files(tiny_base: Path, tmp_path: Path) -> None:
     lists = {"corpus": Texts.of(some_texts(70), "passage"), "queries": Texts.of(some_texts(5, seed=1), "query")}
     assert encoded_rows(tmp_path / "first", text_encoder(load(tiny_base)), lists) == 75
-    # Another process, another place on disk, another batch size: the vectors are the same.
+    # Another process, another place on disk: the vectors are the same.
     shutil.copytree(tiny_base, tmp_path / "copy")
-    assert encoded_rows(tmp_path / "second", text_encoder(load(tmp_path / "copy"), batch_size=16), lists) == 0
+    assert encoded_rows(tmp_path / "second", text_encoder(load(tmp_path / "copy")), lists) == 0
     for name in ("corpus.npy", "queries.npy", MANIFEST):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
@@ -127,19 +129,16 @@ def test_an_interrupted_run_goes_on_where_it_was(
 ) -> None:
     lists = {"corpus": Texts.of(some_texts(200), "passage")}
     model = load(tiny_base)
-    encode = TextEncoder.encode
-    calls = 0
+    batches = TextEncoder.batches
 
-    def encode_twice(encoder: TextEncoder, texts: list[str], role: Role) -> np.ndarray:
-        nonlocal calls
-        calls += 1
-        if calls > 2:
+    def two_batches(encoder: TextEncoder, texts: list[str], role: Role) -> Iterator[tuple[list[int], np.ndarray]]:
+        yield from itertools.islice(batches(encoder, texts, role), 2)
+        if texts:
             raise KeyboardInterrupt
-        return encode(encoder, texts, role)
 
     with monkeypatch.context() as patch:
-        patch.setattr(TextEncoder, "encode", encode_twice)
-        with counted(model) as rows, pytest.raises(KeyboardInterrupt):
+        patch.setattr(TextEncoder, "batches", two_batches)
+        with counted() as rows, pytest.raises(KeyboardInterrupt):
             write_embeddings(tmp_path / "e", text_encoder(model), lists)
     assert 0 < sum(rows) < 200
     assert encoded_rows(tmp_path / "e", text_encoder(model), lists) == 200 - sum(rows)
@@ -171,6 +170,10 @@ def _dtype(model: SentenceTransformer) -> TextEncoder:
     return text_encoder(model, dtype="bfloat16")
 
 
+def _batch_tokens(model: SentenceTransformer) -> TextEncoder:
+    return text_encoder(model, batch_tokens=256)
+
+
 def _tokenizer(model: SentenceTransformer) -> TextEncoder:
     model.tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
     return text_encoder(model)
@@ -183,7 +186,7 @@ def _pooling(model: SentenceTransformer) -> TextEncoder:
 
 @pytest.mark.parametrize(
     ("change", "expected"),
-    [(_same, 0)] + [(c, 6) for c in (_weight, _query_prompt, _max_length, _dtype, _tokenizer, _pooling)],
+    [(_same, 0)] + [(c, 6) for c in (_weight, _query_prompt, _max_length, _dtype, _batch_tokens, _tokenizer, _pooling)],
 )
 def test_whatever_decides_a_vector_misses_the_cache_when_it_changes(
     change: Callable[[SentenceTransformer], TextEncoder], expected: int, tiny_base: Path, tmp_path: Path
@@ -220,7 +223,11 @@ def test_the_base_inside_a_saved_model_is_known_to_be_the_base(prompts: dict[str
     base = load(save_tiny_base(tmp_path / "base", prompts=prompts))
     expected = describe(base, list(base), "float32")
     write_embeddings(tmp_path / "e", text_encoder(base), {"texts": Texts.of(some_texts(2), "passage")})
-    assert read_embeddings(tmp_path / "e").manifest == expected, "the JSON says something else"
+    assert read_embeddings(tmp_path / "e").description == expected, "the JSON says something else"
+    made_by = read_embeddings(tmp_path / "e").manifest[MADE_BY]
+    assert made_by["engine"] == f"torch {torch.__version__.split('+')[0]}"
+    assert made_by["device"].startswith("cpu ")
+    assert made_by["batch_tokens"] == 64
 
     torch.manual_seed(0)
     encoder = IsotropicGaussianEncoder(base_model=str(tmp_path / "base"), output_dim=8, dropout=0.1, device="cpu")
@@ -329,7 +336,7 @@ def test_two_processes_write_what_one_does_and_nothing_where_one_fails(
     assert one.manifest == two.manifest
     assert one.arrays.keys() == two.arrays.keys()
     for name in one.arrays:
-        np.testing.assert_allclose(one.arrays[name], two.arrays[name], atol=1e-6)
+        assert np.array_equal(one.arrays[name], two.arrays[name])
 
 
 def test_a_disk_without_room_for_the_rows_is_an_error_before_the_first_is_written(

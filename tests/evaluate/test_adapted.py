@@ -15,7 +15,7 @@ from sklearn.covariance import oas
 from ragcun.adapt.rule import MAX_GAMMA
 from ragcun.adapt.stand_ins import stand_in_queries, stand_in_rows
 from ragcun.data.benchmark import Benchmark
-from ragcun.evaluate import adapted
+from ragcun.evaluate import vectors
 from ragcun.evaluate.adapted import adapted_vectors
 from ragcun.evaluate.dense import benchmark_vectors, evaluate_dense
 from ragcun.evaluate.results import Evaluation, join_parts, write_evaluation
@@ -276,7 +276,7 @@ def test_how_many_rows_are_mapped_at_once_changes_nothing(
     base = save_base(tmp_path / "base", tiny_base, "cosine", normalize=False)
     embeddings = store(tmp_path / "store", base, benchmark)
     whole = all_lines(of_adapted(evaluate(base, benchmark, embeddings)))
-    monkeypatch.setattr(adapted, "_ROWS_A_CHUNK", 5)
+    monkeypatch.setattr(vectors, "_ROWS_A_CHUNK", 5)
     assert distance(all_lines(of_adapted(evaluate(base, benchmark, embeddings))), whole) < 1e-6
 
 

@@ -21,8 +21,12 @@ from ragcun.encode.store import benchmark_texts, read_embeddings, write_embeddin
 from ragcun.evaluate.dense import evaluate_dense
 from ragcun.evaluate.lexical import evaluate_bm25
 from ragcun.evaluate.results import HEADLINE, Evaluation, join_parts
-from ragcun.measure.isotropy import hubness, isotropy
+from ragcun.measure.directions import alignment, centre_gap, partition_isotropy, uniformity
+from ragcun.measure.hubness import hubness
+from ragcun.measure.isotropy import isotropy
+from ragcun.measure.kurtosis import mardia_kurtosis
 from ragcun.measure.ranking import Run, mean_scores, score_queries
+from ragcun.measure.sigreg import sigreg_excess
 from ragcun.model.encoder import IsotropicGaussianEncoder
 from ragcun.model.projection import set_linear_map, set_random_map
 from ragcun.model.whitening import whitening_map
@@ -30,7 +34,7 @@ from ragcun.params import Embed, Similarity
 from tests.processes import run_in_processes
 from tests.tiny import MAX_LENGTH, save_tiny_base, self_query, tiny_benchmark
 
-EMBED = Embed(dtype="float32", batch_size=8, max_length=None)
+EMBED = Embed(engine="torch", dtype="float32", batch_tokens=128, max_length=None)
 TOP_K = 1000
 PROMPTS = {"query": "query: ", "document": "passage: "}
 
@@ -38,7 +42,7 @@ PROMPTS = {"query": "query: ", "document": "passage: "}
 def store(folder: Path, base: Path, benchmark: Benchmark, embed: Embed = EMBED) -> Path:
     """What the stage embed_benchmark writes."""
     model = SentenceTransformer(str(base), device="cpu")
-    encoder = TextEncoder(model, dtype=embed.dtype, batch_size=embed.batch_size, max_length=embed.max_length)
+    encoder = TextEncoder(model, dtype=embed.dtype, batch_tokens=embed.batch_tokens, max_length=embed.max_length)
     stand_ins = [drawn.text for drawn in stand_in_queries(benchmark.doc_texts)]
     write_embeddings(folder, encoder, benchmark_texts(benchmark.doc_texts, benchmark.all_queries, stand_ins))
     return folder
@@ -171,7 +175,7 @@ def test_the_cut_off_of_the_params_holds_from_the_store_and_live(
     max_length: int, tiny_base: Path, tmp_path: Path, forbid_encoding: Callable[[], None]
 ) -> None:
     benchmark = tiny_benchmark()
-    embed = Embed(dtype="float32", batch_size=8, max_length=max_length)
+    embed = Embed(engine="torch", dtype="float32", batch_tokens=128, max_length=max_length)
     store(tmp_path / "store", tiny_base, benchmark, embed)
     store(tmp_path / "foreign", save_tiny_base(tmp_path / "other", seed=7), benchmark, embed)
     model = save_model(tmp_path / "model", tiny_base)
@@ -189,7 +193,12 @@ def test_the_cut_off_of_the_params_holds_from_the_store_and_live(
 
 def test_a_store_of_another_precision_is_not_used(tiny_base: Path, tmp_path: Path) -> None:
     benchmark = tiny_benchmark()
-    store(tmp_path / "store", tiny_base, benchmark, Embed(dtype="bfloat16", batch_size=8, max_length=None))
+    store(
+        tmp_path / "store",
+        tiny_base,
+        benchmark,
+        Embed(engine="torch", dtype="bfloat16", batch_tokens=128, max_length=None),
+    )
     expected = plain_search(tiny_base, benchmark, "cosine")
     check_run(evaluate(tiny_base, benchmark, tmp_path / "store"), expected, atol=1e-6)
 
@@ -201,12 +210,48 @@ def test_isotropy_is_of_the_corpus_under_the_model(tiny_base: Path, tmp_path: Pa
     shape = evaluate(model, benchmark, tmp_path / "store").isotropy
     corpus = SentenceTransformer(str(model), device="cpu").encode_document(list(benchmark.doc_texts))
     assert shape is not None
-    assert shape.keys() == {"isoscore", "mean_cosine", "effective_rank", "hubness"}
-    expected = isotropy(corpus) | {"hubness": hubness(corpus, similarity="euclidean")}
+    expected = isotropy(corpus) | hubness(corpus, similarity="euclidean")
+    expected |= {"partition_isotropy": partition_isotropy(corpus), "uniformity": uniformity(corpus)}
+    expected |= {"mardia_kurtosis": mardia_kurtosis(corpus), "sigreg_excess": sigreg_excess(corpus)}
     assert shape == pytest.approx(expected, abs=1e-4)
     assert shape["isoscore"] != pytest.approx(
         isotropy(read_embeddings(tmp_path / "store").arrays["corpus"])["isoscore"]
     )
+
+
+def test_the_space_of_the_queries_is_told_apart(tiny_base: Path, tmp_path: Path) -> None:
+    benchmark = tiny_benchmark()
+    store(tmp_path / "store", tiny_base, benchmark)
+    measures = evaluate(tiny_base, benchmark, tmp_path / "store").measures()["queries"]
+    encoder = SentenceTransformer(str(tiny_base), device="cpu")
+    queries = encoder.encode_query(list(benchmark.all_queries.values()))
+    corpus = encoder.encode_document(list(benchmark.doc_texts))
+    pairs = [
+        (list(benchmark.all_queries).index(query), benchmark.doc_ids.index(document))
+        for qrels in benchmark.qrels.values()
+        for query, judged in qrels.items()
+        for document, grade in judged.items()
+        if grade > 0
+    ]
+    assert len(pairs) == 6 * 2 + 3 * 2
+    asked, answers = (rows[places] for rows, places in zip((queries, corpus), np.transpose(pairs), strict=True))
+    expected = isotropy(queries) | {"alignment": alignment(asked, answers), "centre_gap": centre_gap(queries, corpus)}
+    assert {name: measures[name] for name in expected} == pytest.approx(expected, abs=1e-4)
+    assert "hubness" not in measures, "nine queries do not have ten neighbours"
+
+
+def test_the_whole_vectors_of_the_compression_score_as_the_model_does(tiny_base: Path, tmp_path: Path) -> None:
+    benchmark = tiny_benchmark()
+    embeddings = store(tmp_path / "store", tiny_base, benchmark)
+    plain = evaluate(tiny_base, benchmark, embeddings)
+    assert plain.compression is None
+    compressed = evaluate_dense(tiny_base, benchmark, embeddings, EMBED, TOP_K, compress=True)
+    assert compressed.measures() == plain.measures()
+    assert compressed.compression is not None
+    whole = compressed.compression.iloc[0]
+    assert whole["format"] == "float32"
+    assert whole["ndcg@10"] == pytest.approx(plain.summary()["ndcg@10"], abs=1e-9)
+    assert whole["dev_ndcg@10"] == pytest.approx(plain.summary()["dev_ndcg@10"], abs=1e-9)
 
 
 def test_a_querys_own_document_is_dropped_where_queries_are_documents_and_nowhere_else(
@@ -240,7 +285,9 @@ def test_a_corpus_of_one_document_has_no_isotropy(size: int, tiny_base: Path, tm
     evaluation = evaluate(tiny_base, small, store(tmp_path / "store", tiny_base, small))
     measures = evaluation.measures()
     assert measures["test"]["recall@100"] == 1
-    assert set(measures.get("corpus", {})) == (set() if size == 1 else {"isoscore", "mean_cosine", "effective_rank"})
+    some = {"isoscore", "mean_cosine", "effective_rank", "partition_isotropy", "uniformity", "sigreg_excess"}
+    assert set(measures.get("corpus", {})) == (set() if size == 1 else some)
+    assert "queries" not in measures, "a single query has no space"
     joined = join_parts({"a": evaluation, "b": evaluation}).measures()
     assert joined.keys() == measures.keys() | {"test/a", "test/b"}
 

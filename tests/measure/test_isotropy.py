@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from ragcun.core.errors import RagcunError
+from ragcun.measure import hubness as hubs
 from ragcun.measure import isotropy as measures
-from ragcun.measure.isotropy import hubness, isotropy
+from ragcun.measure.hubness import hubness
+from ragcun.measure.isotropy import isotropy
 from tests.processes import run_in_processes
 
 
@@ -123,77 +125,13 @@ def test_values_that_are_not_finite_are_an_error(bad: float) -> None:
     vectors[33, 2] = bad
     with pytest.raises(RagcunError, match="NaN or infinity"):
         isotropy(vectors, chunk=8)
-    with pytest.raises(RagcunError, match="NaN or infinity"):
-        hubness(vectors)
-
-
-def plain_hubness(vectors: np.ndarray, k: int, similarity: str) -> float:
-    counts = np.zeros(len(vectors))
-    for i, x in enumerate(vectors):
-        if similarity == "euclidean":
-            nearness = -np.linalg.norm(vectors - x, axis=1)
-        else:
-            nearness = vectors @ x
-            if similarity == "cosine":
-                nearness = nearness / np.linalg.norm(vectors, axis=1)
-        others = [j for j in np.argsort(-nearness) if j != i]
-        counts[others[:k]] += 1
-    centred = counts - counts.mean()
-    return float((centred**3).mean() / (centred**2).mean() ** 1.5)
-
-
-@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])
-def test_hubness_is_the_skewness_of_the_neighbour_counts(similarity: str) -> None:
-    # More rows than one block of queries.
-    vectors = gaussian(7, 700, 6) + 0.5
-    expected = plain_hubness(vectors, 10, similarity)
-    assert hubness(vectors, similarity=similarity) == pytest.approx(expected, abs=1e-9)  # type: ignore[arg-type]
-
-
-def test_hubness_grows_with_the_dimension() -> None:
-    # Radovanović et al., figure 1: near 0 in three dimensions, above 1 in a hundred.
-    low, high = (hubness(gaussian(8, 2000, width), similarity="euclidean") for width in (3, 100))
-    assert abs(low) < 0.5
-    assert high > 2
-
-
-def test_a_point_next_to_all_others_is_a_hub() -> None:
-    # Orthogonal directions have no neighbours of their own: all name the one vector between them.
-    star = np.vstack([np.eye(30), np.full((1, 30), 0.1)])
-    assert hubness(star, k=1) > 4
-
-
-def test_the_sample_follows_the_seed_and_a_large_one_takes_every_row(tmp_path: Path) -> None:
-    vectors = gaussian(9, 400, 8)
-    np.save(tmp_path / "vectors.npy", vectors)
-    mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")
-    assert hubness(mapped, sample=100, seed=1) == hubness(vectors, sample=100, seed=1)
-    assert hubness(vectors, sample=100, seed=1) != hubness(vectors, sample=100, seed=2)
-    assert hubness(vectors, sample=400, seed=1) == hubness(vectors, sample=5000, seed=2)
-
-
-def test_hubness_of_equal_counts_is_0() -> None:
-    # Eleven vectors and ten neighbours: everyone neighbours everyone.
-    assert hubness(gaussian(10, 11, 4)) == 0
-
-
-def test_hubness_of_constant_or_zero_vectors_is_a_number() -> None:
-    for value in (0.0, 1.0):
-        assert np.isfinite(hubness(np.full((40, 4), value)))
-
-
-def test_hubness_needs_more_vectors_than_neighbours() -> None:
-    with pytest.raises(RagcunError, match="more vectors than k"):
-        hubness(gaussian(11, 10, 4))
-    with pytest.raises(RagcunError, match="manhattan"):
-        hubness(gaussian(11, 40, 4), similarity="manhattan")  # type: ignore[arg-type]
 
 
 def shared_measures() -> dict[str, Any]:
     """The measures of 2,100 vectors, and the rows of them that this rank read for the one and ranked for the other."""
     vectors = gaussian(12, 2100, 6) * np.arange(1, 7) + np.linspace(0, 3, 2100)[:, None]
     rows = {"read": 0, "ranked": 0}
-    check, neighbours = measures._check_finite, measures._neighbours
+    check, neighbours = measures.check_finite, hubs._neighbours
 
     def checking(part: np.ndarray) -> None:
         rows["read"] += len(part)
@@ -205,10 +143,10 @@ def shared_measures() -> dict[str, Any]:
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measures, "_check_finite", checking)
+        patch.setattr(measures, "check_finite", checking)
         found = isotropy(vectors, chunk=100)
         read = rows["read"]
-        patch.setattr(measures, "_neighbours", ranking)
+        patch.setattr(hubs, "_neighbours", ranking)
         return {"read": read, "hubness": hubness(vectors), "ranked": rows["ranked"], "isotropy": found}
 
 

@@ -17,7 +17,7 @@ from ragcun.model.saved import saved_projection
 from ragcun.params import Embed
 from tests.tiny import HIDDEN, save_tiny_router
 
-EMBED = Embed(dtype="bfloat16", batch_size=8, max_length=None)
+EMBED = Embed(engine="torch", dtype="bfloat16", batch_tokens=128, max_length=None)
 CPU = torch.device("cpu")
 ROWS = np.random.default_rng(0).normal(size=(9000, HIDDEN)).astype(np.float32)
 

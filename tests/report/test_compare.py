@@ -1,5 +1,6 @@
 """The stage `compare`, on two models' results: what it reads of the project's folders, writes and sets aside."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,8 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["evaluate"] |= {"models": ["base"], "controls": ["base"]}
+    Path("benchmarks").mkdir()
+    shutil.copy(ROOT / "benchmarks/published.yaml", "benchmarks")
     Path("params.yaml").write_text(yaml.safe_dump(params))
     for name in BENCHMARKS:
         benchmark = tiny_benchmark(name)
@@ -59,7 +62,8 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
     """The CSV, of the test split."""
     compare.main()
     written = {path.name for path in Path("metrics").iterdir() if path.is_file()}
-    assert written == {"measures.csv", *(f"comparison.{suffix}" for suffix in ("csv", "md", "tex", "png"))}
+    views = {*(f"comparison.{suffix}" for suffix in ("csv", "md", "tex", "png")), "compression.csv", "compression.png"}
+    assert written == {"measures.csv", "panels.md", *views}
     return pd.read_csv("metrics/comparison.csv").query("split == 'test'")
 
 

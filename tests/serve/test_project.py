@@ -80,7 +80,7 @@ def test_parquet_keeps_ids_and_further_columns(
 
 def test_folder_of_either_side(model: Path, tiny_base: Path, tmp_path: Path) -> None:
     encoder = TextEncoder(
-        SentenceTransformer(str(tiny_base), device="cpu"), dtype="float32", batch_size=8, max_length=None
+        SentenceTransformer(str(tiny_base), device="cpu"), dtype="float32", batch_tokens=128, max_length=None
     )
     write_embeddings(tmp_path / "store", encoder, benchmark_texts(WORDS[:7], {"q1": WORDS[9]}, []))
     plain = SentenceTransformer(str(model), device="cpu")
@@ -133,7 +133,7 @@ def test_what_cannot_be_projected_is_one_line_with_its_remedy(
     pd.DataFrame({"v": rows}).to_parquet(tmp_path / "uneven.parquet")
     pd.DataFrame({"id": [1]}).to_parquet(tmp_path / "none.parquet")
     encoder = TextEncoder(
-        SentenceTransformer(str(tiny_base), device="cpu"), dtype="float32", batch_size=8, max_length=None
+        SentenceTransformer(str(tiny_base), device="cpu"), dtype="float32", batch_tokens=128, max_length=None
     )
     write_embeddings(tmp_path / "store", encoder, benchmark_texts(WORDS[:3], {}, []))
     manifest = json.loads((tmp_path / "store/manifest.json").read_text())

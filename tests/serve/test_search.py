@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ragcun.data.benchmark import write_benchmark
 from ragcun.encode.encoder import TextEncoder
 from ragcun.model.encoder import IsotropicGaussianEncoder
 from ragcun.model.projection import set_random_map
+from ragcun.serve import query_model
 from ragcun.serve.search import Request, Searcher, fuse
 from ragcun.serve.search_index import Form, open_vectors
 from ragcun.serve.snippets import best_by_vectors, best_by_words, sentences, shortened
@@ -39,13 +40,18 @@ def beir(tmp_path: Path) -> Path:
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many texts each call of the encoder encodes."""
     counts: list[int] = []
-    encode = TextEncoder.encode
+    encode, batches = query_model.encode, TextEncoder.batches
 
-    def counted(self: TextEncoder, texts: Any, role: Any) -> np.ndarray:
+    def counted(model: Any, texts: Any, role: Any, **settings: Any) -> np.ndarray:
         counts.append(len(texts) if role == "passage" else 0)
-        return encode(self, texts, role)
+        return encode(model, texts, role, **settings)
 
-    monkeypatch.setattr(TextEncoder, "encode", counted)
+    def counted_batches(self: TextEncoder, texts: Any, role: Any) -> Iterator[tuple[list[int], np.ndarray]]:
+        counts.append(len(texts) if role == "passage" else 0)
+        return batches(self, texts, role)
+
+    monkeypatch.setattr(query_model, "encode", counted)
+    monkeypatch.setattr(TextEncoder, "batches", counted_batches)
     return counts
 
 

@@ -12,17 +12,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ragcun import distributed
+from ragcun.measure.sigreg import epps_pulley, null_floor, random_directions, sigreg
 from ragcun.model.projection import build_projection
 from ragcun.train.batches import BatchCollator, Features, GlobalBatches
-from ragcun.train.loss import (
-    RetrievalLoss,
-    epps_pulley,
-    info_nce,
-    logits,
-    null_floor,
-    random_directions,
-    sigreg,
-)
+from ragcun.train.loss import RetrievalLoss, info_nce, logits
 from tests.invariants import Invariant, difference
 from tests.processes import run_in_processes
 

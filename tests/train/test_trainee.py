@@ -73,7 +73,7 @@ def test_frozen_training_from_the_store_is_frozen_training_live(
     plain = IsotropicGaussianEncoder(output_dim=None, base_model=str(base), device="cpu")
     for role in ("query", "passage"):
         rows = np.flatnonzero(roles == role)
-        store[rows] = encode(plain, [TEXTS[row] for row in rows], role, dtype="float32", batch_size=8)  # type: ignore[arg-type]
+        store[rows] = encode(plain, [TEXTS[row] for row in rows], role, dtype="float32", batch_tokens=128)  # type: ignore[arg-type]
     stored, from_store = run(FrozenTrainee(encoders[0], store), tmp_path / "a", monkeypatch, projection=3e-3)
     live = LiveTrainee(encoders[1], TEXTS, chunk=4, dtype="float32")
     lived, from_texts = run(live, tmp_path / "b", monkeypatch, projection=3e-3)
