@@ -83,7 +83,7 @@ def _embedded(
 ) -> Mapping[str, np.ndarray]:
     """The model's embeddings, as it is adapted by them: of `corpus`, `stand_ins` and, where there are such, `queries`."""
     base, head = base_and_head(model)
-    encoder = TextEncoder(base, dtype="float32", batch_tokens=_BATCH_TOKENS, max_length=None, engine="auto")
+    encoder = TextEncoder(base, dtype="float32", batch_tokens=_BATCH_TOKENS, max_length=None)
     asked = {} if queries is None else texts_by_id(queries)
     documents, found = [] if corpus is None else corpus.texts, {}
     if corpus is None:

@@ -23,9 +23,7 @@ class QueryModel:
         self.similarity = similarity_of(model, path)
         self.description = describe(model, list(model), "float32")
         self._base, self._head = base_and_head(model)
-        self._encoder = TextEncoder(
-            self._base, dtype="float32", batch_tokens=_BATCH_TOKENS, max_length=None, engine="auto"
-        )
+        self._encoder = TextEncoder(self._base, dtype="float32", batch_tokens=_BATCH_TOKENS, max_length=None)
 
     def encode(self, texts: Sequence[str], role: Role) -> np.ndarray:
         """Embeddings (N, D) float32 of a few texts."""
