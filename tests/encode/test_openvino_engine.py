@@ -1,4 +1,8 @@
-"""The cases of OpenVINO, in a process of their own: trainings that follow in a process that compiled with it have crashed."""
+"""The cases of OpenVINO, in a process of their own.
+
+SIGTERM to a process that has compiled with OpenVINO crashes it where pytest's faulthandler is on; without it, or outside pytest,
+the handler is called as it should be. Tests of training send SIGTERM to themselves.
+"""
 
 import os
 import subprocess
