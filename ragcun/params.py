@@ -17,7 +17,8 @@ from ragcun.core.errors import RagcunError
 from ragcun.param_data import Data
 from ragcun.param_forms import Metric, Name, Place, Section, describe
 
-Dtype = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16"]
+Dtype = Literal["auto", Precision]
 Engine = Literal["auto", "torch", "openvino"]
 Role = Literal["query", "passage"]
 UnsupervisedPairs = Literal["crops", "inverse_cloze", "title_body"]
