@@ -1,4 +1,5 @@
-"""Every model's runs → metrics/comparison.{csv,md,tex,png}, compression.{csv,png}, measures.csv, panels.md, data/fused.
+"""Every model's runs → metrics/comparison.{csv,md,tex,png}, compression.{csv,png}, measures.csv, panels.md,
+significance.csv, data/fused.
 
 Results of benchmarks and models that are no longer named are moved to data/set_aside first.
 """
@@ -45,6 +46,7 @@ def main() -> None:
         seed=params.seed,
         controls=controls,
         fused=[FusedRow.of(model, method, FUSED) for model, method in combined],
+        strategies=list(params.finetune.strategies),
     )
     compression = read_compression([*models, *controls], params.data.benchmarks, Path("data/runs"))
     views = {
@@ -53,6 +55,7 @@ def main() -> None:
         "comparison.tex": to_latex(comparison),
         "compression.csv": compression.to_csv(index=False, float_format="%.6g", lineterminator="\n"),
         "panels.md": panels(comparison, compression, anchors(comparison, params.base_model)),
+        "significance.csv": comparison.differences.to_csv(index=False, float_format="%.6g", lineterminator="\n"),
         "measures.csv": comparison.measures.to_csv(index=False, lineterminator="\n"),
     }
     for name, text in views.items():

@@ -1,24 +1,25 @@
 """The comparison of all models on all benchmarks, put together from what the evaluations wrote.
 
-Besides the means it holds the p-value of every model against the base, and NDCG@10 apart for the test queries with and
-without an answer among the texts of training: a model that only learned which documents are asked for shows there.
+Besides the means it holds the tests of their differences (ragcun.report.differences), and NDCG@10 apart for the test queries
+with and without an answer among the texts of training: a model that only learned which documents are asked for shows there.
 ragcun.report.tables renders it.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 
 import pandas as pd
 
 from ragcun.core.errors import RagcunError
-from ragcun.evaluate.results import ADAPTED, LEFT_ALONE, MEASURES_FILE, Measures
+from ragcun.data.benchmark import SPLITS
+from ragcun.evaluate.results import ADAPTATION, ADAPTED, LEFT_ALONE, MEASURES_FILE, Measures
+from ragcun.report.differences import METRIC, Pair, differences
 from ragcun.report.fusion import FusedRow
 from ragcun.report.leakage import COLUMNS, PASSAGE_IN_TRAINING, POSITIVE_IN_TRAINING
-from ragcun.report.significance import paired_p_value, part_weights
 
-METRIC = "ndcg@10"
 BASELINE = "base"
 # Behind the name of a model that was adapted to each benchmark's corpus.
 WITH_ADAPT = " + adapt"
@@ -31,19 +32,22 @@ class Comparison:
     Attributes:
         table: a row for each model, benchmark and split. Columns: model, benchmark, split, queries, the headline measures
             (fractions of 1), then for the test split `isotropy.*` (dense models), `p_value` against the base (of an adapted
-            model: against the same model, unadapted), and for each column of ragcun.report.leakage `<column>.queries`,
+            model: against the same model, unadapted), `p_holm`, which is corrected for the family's number of tests, both 1
+            where nothing is tested, and for each column of ragcun.report.leakage `<column>.queries`,
             how many queries it holds for; for the answers in training also `<column>.ndcg@10` of these queries and
             `no_<column>.ndcg@10` of the others.
         measures: every measure in full precision, tidy: model, benchmark, split, measure, value
             (see ragcun.evaluate.results.Measures for the splits).
         controls: the models that only stand for what training is held against.
         fused: the rows of BM25 combined with a dense model; their p-value is against this model.
+        differences: every test, and every mean with its interval (ragcun.report.differences).
     """
 
     table: pd.DataFrame
     measures: pd.DataFrame
     controls: Sequence[str] = ()
     fused: Sequence[str] = ()
+    differences: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def appendix(self) -> list[str]:
@@ -78,15 +82,17 @@ def compare(
     seed: int,
     controls: Sequence[str] = (),
     fused: Sequence[FusedRow] = (),
+    strategies: Sequence[str] = (),
 ) -> Comparison:
     """Read what the evaluations wrote and compare it.
 
     Args:
-        models: in the order of the rows; controls come after them.
+        models: in the order of the rows, the base among them; controls come after them.
         runs: the folder with <model>/<benchmark>/, as `write_evaluation` fills them.
         leakage: for each benchmark, what has been seen of its test queries (ragcun.report.leakage).
         permutations: resamplings of the randomisation test.
         fused: BM25 combined with dense models (ragcun.report.fusion); these rows come last.
+        strategies: those of the models that are tested against each other too.
 
     Raises:
         RagcunError: a model was not evaluated on a benchmark.
@@ -98,45 +104,92 @@ def compare(
     0  bm25  1.00000      1.0
     1  base  0.63093      1.0
     """
-    rows: list[dict] = []
-    measures: list[dict] = []
-    for entry in (*_entries([*models, *controls], benchmarks, runs), *_fused_entries(fused, benchmarks, runs)):
-        folder, names = entry.folder, {"model": entry.model, "benchmark": entry.benchmark}
-        measured = json.loads(_there(folder / MEASURES_FILE).read_text(encoding="utf-8"))
-        scores = {split: _per_query(folder, split) for split in ("test", "dev") if split in measured}
-        ndcg, weights = scores["test"][METRIC], part_weights(scores["test"])
-        baseline = _per_query(entry.baseline, "test")[METRIC]
-        p_value = paired_p_value(ndcg, baseline, permutations, seed, weights)
-        of_test = {"p_value": p_value, **_by_leakage(ndcg, leakage[entry.benchmark])}
-        rows += [{**names, **row} for row in _rows(measured, scores, of_test)]
-        measures += [
-            {**names, "split": split, "measure": measure, "value": value}
-            for split, values in measured.items()
-            for measure, value in values.items()
-        ]
-    found = _without_unchanged(pd.DataFrame(rows), pd.DataFrame(measures), controls)
-    return replace(found, fused=[row.name for row in fused])
+    entries = [*_entries(models, controls, benchmarks, runs), *_fused_entries(fused, benchmarks, runs)]
+    results = [_Result.of(entry) for entry in entries]
+    tests = differences(
+        [
+            *(result.pair for result in results),
+            *_strategy_pairs([model for model in models if model in strategies], benchmarks),
+        ],
+        {(result.entry.model, result.entry.benchmark): result.scores["test"] for result in results},
+        permutations=permutations,
+        seed=seed,
+    )
+    p_values = [
+        {"p_value": p, "p_holm": corrected} for p, corrected in tests[["p_value", "p_holm"]].fillna(1.0).to_numpy()
+    ]
+    rows = [
+        row
+        for result, p_value in zip(results, p_values[: len(results)], strict=True)
+        for row in result.rows(p_value, leakage[result.entry.benchmark])
+    ]
+    measures = [measure for result in results for measure in result.measures()]
+    comparison = _without_unchanged(pd.DataFrame(rows), pd.DataFrame(measures), controls)
+    shown = tests["model"].isin(comparison.table["model"])
+    return replace(comparison, fused=[row.name for row in fused], differences=tests[shown].reset_index(drop=True))
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """A model on a benchmark: where its results are, and those that it is tested against."""
+    """A model on a benchmark: where its results are, what it is tested against, and in which family of tests."""
 
     model: str
     benchmark: str
     folder: Path
-    baseline: Path
+    family: str
+    against: str
 
 
-def _entries(models: Sequence[str], benchmarks: Sequence[str], runs: Path) -> Iterator[_Entry]:
+@dataclass(frozen=True)
+class _Result:
+    """What an evaluation wrote: its measures, and the scores of each query by split."""
+
+    entry: _Entry
+    measured: Measures
+    scores: dict[str, pd.DataFrame]
+
+    @classmethod
+    def of(cls, entry: _Entry) -> "_Result":
+        measured = json.loads(_there(entry.folder / MEASURES_FILE).read_text(encoding="utf-8"))
+        return cls(entry, measured, {split: _per_query(entry.folder, split) for split in SPLITS if split in measured})
+
+    @property
+    def names(self) -> dict[str, str]:
+        return {"model": self.entry.model, "benchmark": self.entry.benchmark}
+
+    @property
+    def pair(self) -> Pair:
+        """The test of the row; none for the base, and none where adapting left a model alone."""
+        left_alone = self.measured.get(ADAPTATION, {}).get(LEFT_ALONE) == 1
+        if self.entry.model == self.entry.against or left_alone:
+            return Pair("", self.entry.model, None, self.entry.benchmark)
+        return Pair(self.entry.family, self.entry.model, self.entry.against, self.entry.benchmark)
+
+    def rows(self, p_value: Mapping[str, float], leakage: pd.DataFrame) -> Iterator[dict]:
+        """The table's rows, one a split."""
+        isotropy = {f"isotropy.{name}": value for name, value in self.measured.get("corpus", {}).items()}
+        of_test = {**isotropy, **p_value, **_by_leakage(self.scores["test"][METRIC], leakage)}
+        for split, per_query in self.scores.items():
+            row = {**self.names, "split": split, "queries": len(per_query), **self.measured[split]}
+            yield {**row, **of_test} if split == "test" else row
+
+    def measures(self) -> Iterator[dict]:
+        """The tidy table's rows."""
+        for split, values in self.measured.items():
+            for measure, value in values.items():
+                yield {**self.names, "split": split, "measure": measure, "value": value}
+
+
+def _entries(models: Sequence[str], controls: Sequence[str], benchmarks: Sequence[str], runs: Path) -> Iterator[_Entry]:
     """Each model, tested against the base, and after it the adapted model, tested against the model itself."""
-    for model in models:
+    for model in [*models, *controls]:
+        family = "controls" if model in controls else "main"
         for benchmark in benchmarks:
-            yield _Entry(model, benchmark, runs / model / benchmark, runs / BASELINE / benchmark)
+            yield _Entry(model, benchmark, runs / model / benchmark, family, BASELINE)
         for benchmark in benchmarks:
-            own = runs / model / benchmark
-            if (own / ADAPTED).is_dir():
-                yield _Entry(model + WITH_ADAPT, benchmark, own / ADAPTED, own)
+            folder = runs / model / benchmark / ADAPTED
+            if folder.is_dir():
+                yield _Entry(model + WITH_ADAPT, benchmark, folder, "adapted", model)
 
 
 def _fused_entries(fused: Sequence[FusedRow], benchmarks: Sequence[str], runs: Path) -> Iterator[_Entry]:
@@ -144,7 +197,12 @@ def _fused_entries(fused: Sequence[FusedRow], benchmarks: Sequence[str], runs: P
     for row in fused:
         for benchmark in benchmarks:
             if (row.folder / benchmark).is_dir():
-                yield _Entry(row.name, benchmark, row.folder / benchmark, runs / row.model / benchmark)
+                yield _Entry(row.name, benchmark, row.folder / benchmark, "fusion", row.model)
+
+
+def _strategy_pairs(strategies: Sequence[str], benchmarks: Sequence[str]) -> list[Pair]:
+    pairs = [(second, first) for first, second in combinations(strategies, 2)]
+    return [Pair("strategies", model, other, benchmark) for model, other in pairs for benchmark in benchmarks]
 
 
 def _without_unchanged(table: pd.DataFrame, measures: pd.DataFrame, controls: Sequence[str]) -> Comparison:
@@ -154,13 +212,6 @@ def _without_unchanged(table: pd.DataFrame, measures: pd.DataFrame, controls: Se
     table = table[~table["model"].isin(everywhere[everywhere].index)].reset_index(drop=True)
     names = [name for control in controls for name in (control, control + WITH_ADAPT)]
     return Comparison(table, measures, tuple(name for name in names if (table["model"] == name).any()))
-
-
-def _rows(measured: Measures, scores: Mapping[str, pd.DataFrame], of_test: Mapping[str, float]) -> Iterator[dict]:
-    isotropy = {f"isotropy.{name}": value for name, value in measured.get("corpus", {}).items()}
-    for split, per_query in scores.items():
-        row = {"split": split, "queries": len(per_query), **measured[split]}
-        yield {**row, **isotropy, **of_test} if split == "test" else row
 
 
 def _by_leakage(scores: pd.Series, leakage: pd.DataFrame) -> dict[str, float]:

@@ -9,18 +9,19 @@ A document that is not in a list gets nothing from it. The lists are as deep as 
 """
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from urllib.parse import unquote
+from typing import NamedTuple
 
 import numpy as np
 
-from ragcun.core.errors import RagcunError
 from ragcun.data.benchmark import Benchmark
 from ragcun.evaluate.results import Evaluation, join_parts, score_run, write_runs
 from ragcun.measure.ranking import Run, mean_scores, score_queries
 from ragcun.params import Fusion
+from ragcun.report.trec_runs import TrecRun, read_run
 
 RRF_K = 60
 WEIGHTS = tuple(step / 10 for step in range(11))
@@ -50,73 +51,111 @@ class FusedRow:
 
 @dataclass(frozen=True)
 class Lists:
-    """What two runs found for a query, by document: ids descending, then ranks from 1 and scores in [0, 1], BM25's first.
+    """What two runs found for Q queries: a place for each query and document that is in either list, N in all.
 
-    Where a list lacks the document its rank is infinite and its score 0.
+    Places are in the order of the queries, and of a query in descending order of the documents' ids.
+
+    rows: each query's number. document: (N,), into `names`. query: (N,), the query's number. ranks: (2, N), from 1, infinite
+    where a list lacks the document. scores: (2, N), in [0, 1], there 0. BM25's come first in both.
     """
 
-    documents: list[str]
+    rows: Mapping[str, int]
+    names: np.ndarray
+    document: np.ndarray
+    query: np.ndarray
     ranks: np.ndarray
     scores: np.ndarray
 
     @classmethod
-    def of(cls, lexical: Mapping[str, float], dense: Mapping[str, float]) -> "Lists":
-        """The lists of two runs' documents of a query, each best first.
+    def of(cls, queries: Sequence[str], lexical: Sequence[TrecRun], dense: Sequence[TrecRun]) -> "Lists":
+        """The lists of queries, from the runs of their splits; a query may be in none.
 
-        >>> Lists.of({"d1": 8.0, "d2": 4.0}, {"d2": 0.5}).scores.tolist()
+        >>> lexical, dense = TrecRun.of({"q1": {"d1": 8.0, "d2": 4.0}}), TrecRun.of({"q1": {"d2": 0.5}})
+        >>> Lists.of(["q1"], [lexical], [dense]).scores.tolist()
         [[0.0, 1.0], [1.0, 0.0]]
         """
-        documents = sorted({*lexical, *dense}, reverse=True)
-        place = {document: column for column, document in enumerate(documents)}
-        ranks, scores = np.full((2, len(documents)), np.inf), np.zeros((2, len(documents)))
-        for row, found in enumerate((lexical, dense)):
-            columns = [place[document] for document in found]
-            ranks[row, columns] = np.arange(1, len(found) + 1)
-            scores[row, columns] = _to_unit(np.array(list(found.values())))
-        return cls(documents, ranks, scores)
+        rows = {query: row for row, query in enumerate(queries)}
+        names = sorted({name for run in (*lexical, *dense) for name in run.documents}, reverse=True)
+        places = {name: place for place, name in enumerate(names)}
+        found = [_lines(runs, rows, places) for runs in (lexical, dense)]
+        keys, inverse = np.unique(np.concatenate([lines.keys for lines in found]), return_inverse=True)
+        ranks, scores = np.full((2, len(keys)), np.inf), np.zeros((2, len(keys)))
+        for number, (lines, columns) in enumerate(zip(found, np.split(inverse, [len(found[0].keys)]), strict=True)):
+            ranks[number, columns], scores[number, columns] = lines.ranks, lines.scores
+        query, document = np.divmod(keys, max(len(names), 1))
+        return cls(rows, np.array(names, dtype=object), document, query, ranks, scores)
 
-    def ranked(self, combine: Combine, depth: int) -> dict[str, float]:
-        """The best documents by the combined score, then by id, both descending."""
+    def ranked(self, combine: Combine, queries: Sequence[str], depth: int) -> Run:
+        """Each query's best documents by the combined score, then by id, both descending."""
+        chosen = [self.rows[query] for query in queries]
+        sizes = np.bincount(self.query, minlength=len(self.rows))
+        starts = np.cumsum(sizes) - sizes
         combined = combine(self)
-        best = np.argsort(-combined, kind="stable")[:depth]
-        return {self.documents[column]: float(combined[column]) for column in best}
+        place = starts[chosen, None] + np.arange(sizes[chosen].max(initial=0))
+        there = np.arange(place.shape[1]) < sizes[chosen, None]
+        place[~there] = 0
+        # The places of a query are in descending order of the ids, so a stable sort leaves equal ones in it.
+        score = np.where(there, combined[place] if len(combined) else 0.0, -np.inf)
+        best = np.argsort(-score, axis=1, kind="stable")[:, :depth]
+        documents = self.names[self.document[np.take_along_axis(place, best, axis=1)]].tolist()
+        scores, counts = np.take_along_axis(score, best, axis=1).tolist(), np.minimum(sizes[chosen], depth).tolist()
+        return {
+            query: dict(zip(documents[row][:count], scores[row][:count], strict=True))
+            for row, (query, count) in enumerate(zip(queries, counts, strict=True))
+        }
+
+
+class _Lines(NamedTuple):
+    """The lines of a model's runs: query and document as one number, the rank in the query's list, the score in [0, 1]."""
+
+    keys: np.ndarray
+    ranks: np.ndarray
+    scores: np.ndarray
+
+
+def _lines(runs: Sequence[TrecRun], rows: Mapping[str, int], places: Mapping[str, int]) -> _Lines:
+    """The lines of the queries in `rows`, those of a query together; `places` has each document's place."""
+    row = np.concatenate([np.array([rows.get(name, -1) for name in run.queries], dtype=int)[run.query] for run in runs])
+    document = np.concatenate(
+        [np.array([places[name] for name in run.documents], dtype=int)[run.document] for run in runs]
+    )
+    order = np.argsort(row, kind="stable")
+    order = order[row[order] >= 0]
+    row, document, score = row[order], document[order], np.concatenate([run.score for run in runs])[order]
+    starts = np.flatnonzero(np.diff(row, prepend=-1))
+    sizes = np.diff(starts, append=len(row))
+    ranks = np.arange(len(row)) - np.repeat(starts, sizes) + 1
+    return _Lines(row * len(places) + document, ranks, _to_unit(score, starts, sizes))
+
+
+def _to_unit(scores: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Each list's scores brought to [0, 1]; equal ones are all 1."""
+    if not len(scores):
+        return scores
+    low, high = (np.repeat(extreme.reduceat(scores, starts), sizes) for extreme in (np.minimum, np.maximum))
+    return np.divide(scores - low, high - low, out=np.ones_like(scores), where=high > low)
 
 
 def reciprocal_ranks(lists: Lists) -> np.ndarray:
-    """The sum of 1/(60 + rank) over the lists, (documents,).
+    """The sum of 1/(60 + rank) over the lists, (N,).
 
-    >>> [round(float(score) * 61, 2) for score in reciprocal_ranks(Lists.of({"d1": 8.0}, {"d1": 0.5, "d0": 0.4}))]
+    >>> lists = Lists.of(["q1"], [TrecRun.of({"q1": {"d1": 8.0}})], [TrecRun.of({"q1": {"d1": 0.5, "d0": 0.4}})])
+    >>> [round(float(score) * 61, 2) for score in reciprocal_ranks(lists)]
     [2.0, 0.98]
     """
-    total: np.ndarray = (1 / (RRF_K + lists.ranks)).sum(axis=0)
+    lexical, dense = 1 / (RRF_K + lists.ranks)
+    total: np.ndarray = lexical + dense
     return total
 
 
 def weighted(weight: float) -> Combine:
     """w·dense + (1 − w)·BM25.
 
-    >>> weighted(0.75)(Lists.of({"d1": 8.0, "d0": 4.0}, {"d0": 0.5})).tolist()
+    >>> lists = Lists.of(["q1"], [TrecRun.of({"q1": {"d1": 8.0, "d0": 4.0}})], [TrecRun.of({"q1": {"d0": 0.5}})])
+    >>> weighted(0.75)(lists).tolist()
     [0.25, 0.75]
     """
-    return lambda lists: np.array([1 - weight, weight]) @ lists.scores
-
-
-def read_run(path: Path) -> Run:
-    """A TREC run file as `write_runs` writes it, each query's documents best first.
-
-    >>> read_run(tiny_runs / "base" / "tiny" / "test.trec")
-    {'q1': {'d2': 2.0, 'd1': 1.0}}
-    """
-    if not path.is_file():
-        raise RagcunError(f"{path} is missing: run the evaluation first, with `dvc repro`")
-    run: Run = {}
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            query, _, document, _, score, _ = line.split(" ")
-            # Few ids are quoted, and there are many lines.
-            query, document = (unquote(name) if "%" in name else name for name in (query, document))
-            run.setdefault(query, {})[document] = float(score)
-    return run
+    return lambda lists: (1 - weight) * lists.scores[0] + weight * lists.scores[1]
 
 
 def write_fused(
@@ -133,11 +172,12 @@ def write_fused(
     >>> sorted(path.name for path in Path("fused/base/rrf/tiny").iterdir())
     ['measures.json', 'test.trec', 'test.tsv']
     """
-    lexical = _read(runs / "bm25" / benchmark, parts) if rows else {}
-    lists: dict[str, dict[str, Lists]] = {}
+    queries = [_id(part, query) for part, each in parts.items() for query in each.all_queries]
+    lexical = _read(runs / "bm25" / benchmark, parts) if rows else []
+    lists: dict[str, Lists] = {}
     for model, method in rows:
         if model not in lists:
-            lists = {model: _lists(lexical, _read(runs / model / benchmark, parts))}
+            lists = {model: Lists.of(queries, lexical, _read(runs / model / benchmark, parts))}
         folder = FusedRow.of(model, method, root).folder / benchmark
         shutil.rmtree(folder, ignore_errors=True)
         evaluation = fused(parts, lists[model], method)
@@ -145,13 +185,13 @@ def write_fused(
             write_runs(evaluation, folder, _KEPT, f"bm25+{model}+{method}")
 
 
-def fused(parts: Mapping[str, Benchmark], lists: Mapping[str, Lists], method: Fusion) -> Evaluation | None:
+def fused(parts: Mapping[str, Benchmark], lists: Lists, method: Fusion) -> Evaluation | None:
     """The evaluation of a combination; None for `convex` where there are no dev queries.
 
     Args:
-        lists: by query id, with the part before it and a slash where the benchmark has parts.
+        lists: of all queries, whose ids have the part before them and a slash where the benchmark has parts.
 
-    >>> both = {"q1": Lists.of({"d1": 2.0, "d2": 1.0}, {"d1": 0.5})}
+    >>> both = Lists.of(["q1"], [TrecRun.of({"q1": {"d1": 2.0, "d2": 1.0}})], [TrecRun.of({"q1": {"d1": 0.5}})])
     >>> fused({"": tiny_benchmark}, both, "rrf").measures()["test"]["ndcg@10"]
     1.0
     """
@@ -164,48 +204,42 @@ def fused(parts: Mapping[str, Benchmark], lists: Mapping[str, Lists], method: Fu
     return replace(_evaluation(parts, lists, weighted(weight)), fusion={"weight": weight})
 
 
-def _evaluation(parts: Mapping[str, Benchmark], lists: Mapping[str, Lists], combine: Combine) -> Evaluation:
-    return join_parts(
+def _evaluation(parts: Mapping[str, Benchmark], lists: Lists, combine: Combine) -> Evaluation:
+    """Scored to _SCORED documents; its runs hold the _KEPT that are written."""
+    found = join_parts(
         {
-            part: score_run(
-                benchmark,
-                {query: lists[_id(part, query)].ranked(combine, _SCORED) for query in benchmark.all_queries},
-                _SCORED,
-                None,
-            )
+            part: score_run(benchmark, _run(lists, combine, part, benchmark.all_queries, _SCORED), _SCORED, None)
             for part, benchmark in parts.items()
         }
     )
+    first = {
+        split: {query: dict(islice(best.items(), _KEPT)) for query, best in run.items()}
+        for split, run in found.runs.items()
+    }
+    return replace(found, runs=first)
 
 
-def _dev_score(parts: Mapping[str, Benchmark], lists: Mapping[str, Lists], combine: Combine) -> float:
+def _dev_score(parts: Mapping[str, Benchmark], lists: Lists, combine: Combine) -> float:
     """NDCG@10 of the dev queries, the mean of the parts."""
     means = []
     for part, benchmark in parts.items():
         qrels = benchmark.qrels["dev"]
-        run = {query: lists[_id(part, query)].ranked(combine, 10) for query in qrels}
+        run = _run(lists, combine, part, qrels, 10)
         means.append(mean_scores(score_queries(qrels, run, (10,)))["ndcg@10"])
     return float(np.mean(means))
+
+
+def _run(lists: Lists, combine: Combine, part: str, queries: Collection[str], depth: int) -> Run:
+    """The best of a part's queries, by their ids in the part."""
+    found = lists.ranked(combine, [_id(part, query) for query in queries], depth)
+    return dict(zip(queries, found.values(), strict=True))
 
 
 def _id(part: str, query: str) -> str:
     return f"{part}/{query}" if part else query
 
 
-def _read(folder: Path, parts: Mapping[str, Benchmark]) -> Run:
-    """The runs of all splits; a query that found nothing has no line, and an empty answer here."""
-    splits = {split for benchmark in parts.values() for split in benchmark.qrels}
-    found = {query: best for split in splits for query, best in read_run(folder / f"{split}.trec").items()}
-    asked = [_id(part, query) for part, benchmark in parts.items() for query in benchmark.all_queries]
-    return {query: found.get(query, {}) for query in asked}
-
-
-def _lists(lexical: Run, dense: Run) -> dict[str, Lists]:
-    return {query: Lists.of(found, dense[query]) for query, found in lexical.items()}
-
-
-def _to_unit(scores: np.ndarray) -> np.ndarray:
-    """Scores, perhaps none, brought to [0, 1]; equal ones are all 1."""
-    if not len(scores) or scores.max() == scores.min():
-        return np.ones_like(scores)
-    return (scores - scores.min()) / (scores.max() - scores.min())
+def _read(folder: Path, parts: Mapping[str, Benchmark]) -> list[TrecRun]:
+    """The runs of all splits; a query that found nothing has no line."""
+    splits = {split: None for benchmark in parts.values() for split in benchmark.qrels}
+    return [read_run(folder / f"{split}.trec") for split in splits]

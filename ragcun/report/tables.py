@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ragcun.report.comparison import BASELINE, METRIC, WITH_ADAPT, Comparison
+from ragcun.report.difference_tables import difference_tables
 from ragcun.report.leakage import COLUMNS, PASSAGE_IN_TRAINING, POSITIVE_IN_TRAINING
 
 SIGNIFICANT = 0.05
@@ -44,20 +45,16 @@ def to_markdown(comparison: Comparison) -> str:
     | base    | 0.6309 |                 |
     ...
     """
-    # Where a model was left alone, its row is there for other benchmarks, and nothing is tested.
-    alone = comparison.left_alone.merge(comparison.test[["model", "benchmark"]])
-    tested = int((comparison.test["model"] != BASELINE).sum()) - len(alone)
     controls = headline(comparison, comparison.controls)
     parts = [
         "## NDCG@10, test queries",
         markdown(headline(comparison)),
-        f"\\* differs from `{BASELINE}` (paired randomisation test over queries, p < {SIGNIFICANT}). "
-        f"The comparison makes {tested} such tests, and p is not corrected for their number: if no model differed from "
-        f"`{BASELINE}`, about {tested * SIGNIFICANT:.1f} of them would have a star by chance. "
-        "IsoScore is of the corpus under the model; 1 is isotropic.",
+        f"\\* differs from `{BASELINE}` (paired randomisation test over queries, p < {SIGNIFICANT} after Holm's correction"
+        f"{_number_of_tests(comparison, 'main')}). IsoScore is of the corpus under the model; 1 is isotropic.",
         *_adapting(comparison),
         *(["## Controls: projections that were not trained", markdown(controls)] if len(controls) else []),
         *_fusion(comparison),
+        *_differences(comparison),
         "## Every measure",
         markdown(_measures(comparison), names=3),
         "## NDCG@10 of test queries with and without an answer that is a training positive, or any training passage",
@@ -69,6 +66,26 @@ def to_markdown(comparison: Comparison) -> str:
         _NOTE,
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _number_of_tests(comparison: Comparison, family: str) -> str:
+    """What p is corrected for, where anything is tested."""
+    tested = int((comparison.differences["family"] == family).sum()) if len(comparison.differences) else 0
+    return f" for this table's {tested} tests" if tested > 1 else ""
+
+
+def _differences(comparison: Comparison) -> list[str]:
+    tables = difference_tables(comparison.differences)
+    if not tables:
+        return []
+    note = (
+        "Each table is a family: Holm's correction is for its number of tests, of all benchmarks together. p is of the paired "
+        "randomisation test, t of the paired t test, both after the correction. Intervals are 95 %, by bootstrap over queries. "
+        "d_z is the difference in standard deviations of the queries' differences. metrics/significance.csv also has p before "
+        "the correction, and the intervals of the means; docs/measures.md explains them."
+    )
+    parts = [part for name, table in tables.items() for part in (f"### {name}", markdown(table, names=3))]
+    return ["## Differences of NDCG@10, test queries", note, *parts]
 
 
 def _fusion(comparison: Comparison) -> list[str]:
@@ -130,7 +147,7 @@ def headline(comparison: Comparison, models: Sequence[str] | None = None) -> pd.
     """NDCG@10 of the test queries by model and benchmark, their mean, and IsoScore; as text.
 
     >>> rows = [("base", "a", "test", 0.4, 1.0, 0.3), ("new", "a", "test", 0.5, 0.01, 0.6)]
-    >>> columns = ["model", "benchmark", "split", "ndcg@10", "p_value", "isotropy.isoscore"]
+    >>> columns = ["model", "benchmark", "split", "ndcg@10", "p_holm", "isotropy.isoscore"]
     >>> headline(Comparison(pd.DataFrame(rows, columns=columns), pd.DataFrame()))
       model        a IsoScore a
     0  base   0.4000     0.3000
@@ -144,7 +161,7 @@ def headline(comparison: Comparison, models: Sequence[str] | None = None) -> pd.
     rows = []
     for model, part in test[wanted].groupby("model", sort=False):
         cells = part.to_dict("records")
-        stars = ["*" if cell["p_value"] < SIGNIFICANT else "" for cell in cells]
+        stars = ["*" if cell["p_holm"] < SIGNIFICANT else "" for cell in cells]
         row = {"model": model}
         row |= {cell["benchmark"]: f"{cell[METRIC]:.4f}{star}" for cell, star in zip(cells, stars, strict=True)}
         # A mean over other benchmarks would look like one to compare.

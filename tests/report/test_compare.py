@@ -63,7 +63,7 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
     compare.main()
     written = {path.name for path in Path("metrics").iterdir() if path.is_file()}
     views = {*(f"comparison.{suffix}" for suffix in ("csv", "md", "tex", "png")), "compression.csv", "compression.png"}
-    assert written == {"measures.csv", "panels.md", *views}
+    assert written == {"measures.csv", "panels.md", "significance.csv", *views}
     return pd.read_csv("metrics/comparison.csv").query("split == 'test'")
 
 

@@ -50,7 +50,13 @@ class Results:
         return self.folder / "runs"
 
     def compare(
-        self, models: list[str] = MODELS, *, permutations: int = 2000, seed: int = 0, controls: tuple[str, ...] = ()
+        self,
+        models: list[str] = MODELS,
+        *,
+        permutations: int = 2000,
+        seed: int = 0,
+        controls: tuple[str, ...] = (),
+        strategies: tuple[str, ...] = (),
     ) -> Comparison:
         return compare(
             models,
@@ -60,6 +66,7 @@ class Results:
             permutations=permutations,
             seed=seed,
             controls=controls,
+            strategies=strategies,
         )
 
     def measures(self, model: str, benchmark: str) -> dict:
@@ -160,9 +167,9 @@ def test_there_is_one_row_for_each_model_benchmark_and_split_in_the_models_order
 
 def test_what_is_of_the_test_split_is_not_said_of_dev(results: Results) -> None:
     found = row(results.compare(), "base", "vital-descriptions", "dev")
-    starts = ("isotropy.", "query_in_", "answer_is_", "no_answer_is_", "p_value")
+    starts = ("isotropy.", "query_in_", "answer_is_", "no_answer_is_", "p_")
     names = [name for name in found.index if name.startswith(starts)]
-    assert len(names) == 4 + len(SEEN) + 2 * 2 + 1
+    assert len(names) == 4 + len(SEEN) + 2 * 2 + 2
     assert found[names].isna().all()
 
 
@@ -205,16 +212,59 @@ def test_markdown_says_what_each_column_of_leakage_counts(results: Results) -> N
     assert explained == list(leakage[0])[2:]
 
 
-def test_markdown_says_how_many_tests_the_stars_are_and_that_they_are_not_corrected(results: Results) -> None:
-    """One for each model but the base, controls too, on each benchmark's test queries."""
-    for comparison, count, chance in (
-        (results.compare(), 4, "0.2"),
-        (results.compare(["bm25", "base"], controls=("smart_hybrid",)), 4, "0.2"),
-        (results.compare(["base", "smart_hybrid"]), 2, "0.1"),
+def test_markdown_says_how_many_tests_the_stars_are_corrected_for(results: Results) -> None:
+    """One for each model but the base, on each benchmark's test queries; controls are a family of their own."""
+    for comparison, count in (
+        (results.compare(), 4),
+        (results.compare(["bm25", "base"], controls=("smart_hybrid",)), 2),
     ):
-        text = to_markdown(comparison)
-        assert f"makes {count} such tests, and p is not corrected for their number" in text
-        assert f"about {chance} of them would have a star by chance" in text
+        assert f"p < 0.05 after Holm's correction for this table's {count} tests)" in to_markdown(comparison)
+
+
+def test_a_star_is_of_p_after_the_correction(results: Results) -> None:
+    """A test that is significant by itself, and not among the four of its table: bm25 is made to differ by chance alone."""
+    base = results.evaluations["base", "fanoutqa"].per_query["test"]
+    for model, gain in (("bm25", 0.0), ("smart_hybrid", 0.0225)):
+        scores = base + np.random.default_rng(1).normal(gain, 0.06, size=(len(base), 1))
+        evaluation = Evaluation({"test": {query: {"d": 1.0} for query in base.index}}, {"test": scores}, SHAPE)
+        write_evaluation(evaluation, results.folder / "metrics.json", results.runs / model / "fanoutqa", 10, model)
+    comparison = results.compare()
+    found = row(comparison, "smart_hybrid", "fanoutqa")
+    assert found["p_value"] < 0.05 <= found["p_holm"]
+    cells = headline(comparison).set_index("model")
+    assert not cells.loc["smart_hybrid", "fanoutqa"].endswith("*")
+    assert cells.loc["smart_hybrid", "vital-descriptions"].endswith("*")
+
+
+def test_strategies_are_tested_against_each_other_and_not_in_the_family_of_the_main_table(results: Results) -> None:
+    comparison = results.compare(strategies=("bm25", "smart_hybrid"))
+    found = comparison.differences
+    pairs = found[found["family"] == "strategies"]
+    assert list(zip(pairs["model"], pairs["against"], pairs["benchmark"], strict=True)) == [
+        ("smart_hybrid", "bm25", benchmark) for benchmark in BENCHMARKS
+    ]
+    without = results.compare().differences
+    pd.testing.assert_frame_equal(found[found["family"] != "strategies"].reset_index(drop=True), without)
+    assert "### Strategies and each other" in to_markdown(comparison)
+    assert "### Strategies and each other" not in to_markdown(results.compare())
+
+
+def test_markdowns_differences_parse_back_to_the_numbers(results: Results) -> None:
+    comparison = results.compare(strategies=("bm25", "smart_hybrid"))
+    found = comparison.differences.query("against != ''").to_dict("records")
+    lines = [line for table in tables_of(to_markdown(comparison)) for line in table if "95 % interval" in line]
+    assert len(lines) == len(found) == 6
+    for line, expected in zip(lines, found, strict=True):
+        assert [line[name] for name in ("model", "against", "benchmark")] == [
+            expected[name] for name in ("model", "against", "benchmark")
+        ]
+        assert float(line["difference"]) == pytest.approx(expected["difference"], abs=6e-5)
+        low, high = map(float, line["95 % interval"].split(" to "))
+        assert (low, high) == pytest.approx((expected["difference.low"], expected["difference.high"]), abs=6e-5)
+        assert float(line["p (Holm)"].removeprefix("< ")) == pytest.approx(expected["p_holm"], abs=1.1e-4)
+        assert [int(line[name]) for name in ("wins", "ties", "losses")] == [
+            expected[name] for name in ("wins", "ties", "losses")
+        ]
 
 
 @pytest.mark.parametrize(
@@ -276,7 +326,7 @@ def test_markdowns_headline_parses_back_to_the_numbers(with_chance: Results) -> 
         cells = [row(comparison, line["model"], benchmark) for benchmark in BENCHMARKS]
         for benchmark, cell in zip(BENCHMARKS, cells, strict=True):
             assert line[benchmark].rstrip("*") == f"{cell['ndcg@10']:.4f}"
-            assert line[benchmark].endswith("*") == (cell["p_value"] < 0.05)
+            assert line[benchmark].endswith("*") == (cell["p_holm"] < 0.05)
             stars.add((line["model"], line[benchmark].endswith("*")))
             shape = cell["isotropy.isoscore"]
             assert line[f"IsoScore {benchmark}"] == ("" if np.isnan(shape) else f"{shape:.4f}")
@@ -286,7 +336,7 @@ def test_markdowns_headline_parses_back_to_the_numbers(with_chance: Results) -> 
 
 def test_markdowns_measures_parse_back_to_the_numbers(results: Results) -> None:
     comparison = results.compare()
-    _, measures, *_ = tables_of(to_markdown(comparison))
+    (measures,) = [table for table in tables_of(to_markdown(comparison)) if "split" in table[0]]
     assert len(measures) == len(comparison.table)
     for line in measures:
         expected = row(comparison, line["model"], line["benchmark"], line["split"])

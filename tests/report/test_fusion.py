@@ -1,5 +1,6 @@
-"""BM25 and a dense model are combined as defined, and the weight is chosen on dev alone."""
+"""BM25 and a dense model are combined as defined, to the last bit, and the weight is chosen on dev alone."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,13 +10,14 @@ import pytest
 
 from ragcun.core.errors import RagcunError
 from ragcun.data.benchmark import Benchmark
-from ragcun.evaluate.results import join_parts, score_run, write_evaluation
+from ragcun.evaluate.results import Evaluation, join_parts, score_run, write_evaluation, write_runs
 from ragcun.measure.ranking import Qrels, Run, mean_scores, score_queries
 from ragcun.report.comparison import compare
-from ragcun.report.fusion import FusedRow, Lists, fused, read_run, reciprocal_ranks, weighted, write_fused
+from ragcun.report.fusion import WEIGHTS, FusedRow, Lists, fused, reciprocal_ranks, weighted, write_fused
 from ragcun.report.leakage import COLUMNS
 from ragcun.report.significance import paired_p_value
 from ragcun.report.tables import headline, to_markdown
+from ragcun.report.trec_runs import TrecRun, read_run
 
 pytestmark = pytest.mark.outputs
 
@@ -44,8 +46,12 @@ def a_run(benchmark: Benchmark, seed: int, noise: float, depth: int = 15) -> Run
     return run
 
 
-def lists_of(lexical: Run, dense: Run) -> dict[str, Lists]:
-    return {query: Lists.of(found, dense[query]) for query, found in lexical.items()}
+def lists_of(lexical: Run, dense: Run) -> Lists:
+    return Lists.of(list(lexical), [TrecRun.of(lexical)], [TrecRun.of(dense)])
+
+
+# The definitions, a query at a time.
+Plain = Callable[[dict[str, float], dict[str, float]], dict[str, float]]
 
 
 def plain_rrf(first: dict[str, float], second: dict[str, float]) -> dict[str, float]:
@@ -53,38 +59,90 @@ def plain_rrf(first: dict[str, float], second: dict[str, float]) -> dict[str, fl
     return {d: sum(1 / (60 + place[d]) for place in places if d in place) for d in {*first, *second}}
 
 
-def plain_convex(first: dict[str, float], second: dict[str, float], weight: float) -> dict[str, float]:
+def plain_convex(weight: float) -> Plain:
     def scaled(found: dict[str, float]) -> dict[str, float]:
-        low, high = min(found.values()), max(found.values())
-        return {d: (score - low) / (high - low) for d, score in found.items()}
+        low, high = min(found.values(), default=0), max(found.values(), default=0)
+        return {d: (score - low) / (high - low) if high > low else 1.0 for d, score in found.items()}
 
-    first, second = scaled(first), scaled(second)
-    return {d: (1 - weight) * first.get(d, 0) + weight * second.get(d, 0) for d in {*first, *second}}
+    def combined(first: dict[str, float], second: dict[str, float]) -> dict[str, float]:
+        first, second = scaled(first), scaled(second)
+        return {d: (1 - weight) * first.get(d, 0) + weight * second.get(d, 0) for d in {*first, *second}}
+
+    return combined
 
 
-def test_the_combined_scores_are_those_of_the_definitions() -> None:
-    benchmark = a_benchmark()
+def plainly(lexical: Run, dense: Run, plain: Plain, depth: int) -> Run:
+    run = {}
+    for query, found in lexical.items():
+        scores = plain(found, dense.get(query, {}))
+        best = sorted(scores.items(), key=lambda item: (item[1], item[0]), reverse=True)
+        run[query] = dict(best[:depth])
+    return run
+
+
+def ragged_runs(benchmark: Benchmark) -> tuple[Run, Run]:
+    """Two runs that tie often: of some queries one or both find nothing, one document, or documents of one score."""
     lexical, dense = a_run(benchmark, 1, 0.5), a_run(benchmark, 2, 0.5)
-    for query, lists in lists_of(lexical, dense).items():
-        assert lists.ranked(reciprocal_ranks, 100) == pytest.approx(plain_rrf(lexical[query], dense[query]))
-        for weight in (0.0, 0.3, 1.0):
-            expected = plain_convex(lexical[query], dense[query], weight)
-            assert lists.ranked(weighted(weight), 100) == pytest.approx(expected)
+    lexical = {query: {d: round(score, 1) for d, score in found.items()} for query, found in lexical.items()}
+    lexical["q0"], lexical["q1"], dense["q2"] = {}, {"d 7%": 2.0}, {}
+    lexical["q3"], dense["q3"] = {}, {}
+    lexical["q4"] = dict.fromkeys(lexical["q4"], 1.5)
+    return lexical, dense
+
+
+COMBINATIONS = [(reciprocal_ranks, plain_rrf), *((weighted(w), plain_convex(w)) for w in WEIGHTS)]
+
+
+def test_each_querys_best_are_those_of_the_definitions_to_the_last_bit() -> None:
+    lexical, dense = ragged_runs(a_benchmark())
+    lists, ties = lists_of(lexical, dense), 0
+    for combine, plain in COMBINATIONS:
+        for depth in (1, 10, 100):
+            found, expected = lists.ranked(combine, list(lexical), depth), plainly(lexical, dense, plain, depth)
+            assert found == expected
+            assert [list(best) for best in found.values()] == [list(best) for best in expected.values()]
+        ties += sum(len(best) - len(set(best.values())) for best in expected.values())
+    assert ties > 100, "vacuous"
+    some = ["v1", "q3", "q0"]
+    assert list(lists.ranked(reciprocal_ranks, some, 5)) == some
+
+
+@pytest.mark.parametrize("method", ["rrf", "convex"])
+def test_the_evaluation_is_that_of_the_definitions(method: str) -> None:
+    benchmark = a_benchmark()
+    lexical, dense = ragged_runs(benchmark)
+
+    def score(plain: Plain, split: str, depth: int) -> pd.DataFrame:
+        run = plainly({query: lexical[query] for query in benchmark.qrels[split]}, dense, plain, depth)
+        return score_queries(benchmark.qrels[split], run)
+
+    found = fused({"": benchmark}, lists_of(lexical, dense), method)  # type: ignore[arg-type]
+    assert found is not None
+    plain: Plain = plain_rrf
+    if method == "convex":
+        dev = {weight: score(plain_convex(weight), "dev", 10)["ndcg@10"].mean() for weight in WEIGHTS}
+        weight = max(WEIGHTS, key=lambda each: (dev[each], -each))
+        assert found.fusion == {"weight": weight}
+        plain = plain_convex(weight)
+    for split in ("test", "dev"):
+        pd.testing.assert_frame_equal(found.per_query[split], score(plain, split, 100), check_exact=True)
+        expected = plainly({query: lexical[query] for query in benchmark.qrels[split]}, dense, plain, 10)
+        assert found.runs[split] == expected
 
 
 def test_the_best_come_first_and_equal_ones_by_id_descending() -> None:
-    lists = Lists.of({"a": 3.0, "b": 2.0}, {"b": 0.9, "a": 0.8, "c": 0.1})
-    assert list(lists.ranked(reciprocal_ranks, 100)) == ["b", "a", "c"]
-    assert list(lists.ranked(reciprocal_ranks, 2)) == ["b", "a"]
+    lists = lists_of({"q": {"a": 3.0, "b": 2.0}}, {"q": {"b": 0.9, "a": 0.8, "c": 0.1}})
+    assert list(lists.ranked(reciprocal_ranks, ["q"], 100)["q"]) == ["b", "a", "c"]
+    assert list(lists.ranked(reciprocal_ranks, ["q"], 2)["q"]) == ["b", "a"]
 
 
 @pytest.mark.parametrize(
     ("lexical", "dense"), [({}, {"a": 0.5}), ({"a": 2.0}, {}), ({"a": 2.0, "b": 2.0}, {"a": 0.5}), ({}, {})]
 )
 def test_lists_that_are_empty_or_of_one_score_are_combined(lexical: dict[str, float], dense: dict[str, float]) -> None:
-    lists = Lists.of(lexical, dense)
+    lists = lists_of({"q": lexical}, {"q": dense})
     for combine in (reciprocal_ranks, weighted(0.5)):
-        found = lists.ranked(combine, 10)
+        found = lists.ranked(combine, ["q"], 10)["q"]
         assert found.keys() == {*lexical, *dense}
         assert all(score > 0 for score in found.values())
 
@@ -94,7 +152,7 @@ def test_the_weight_is_the_best_on_dev_and_test_has_no_say() -> None:
     lists = lists_of(a_run(benchmark, 1, 0.4), a_run(benchmark, 2, 0.9))
 
     def dev(weight: float) -> float:
-        run = {query: lists[query].ranked(weighted(weight), 10) for query in benchmark.qrels["dev"]}
+        run = lists.ranked(weighted(weight), list(benchmark.qrels["dev"]), 10)
         return mean_scores(score_queries(benchmark.qrels["dev"], run, (10,)))["ndcg@10"]
 
     chosen = fused({"": benchmark}, lists, "convex")
@@ -118,6 +176,19 @@ def test_without_dev_queries_there_is_no_convex_combination() -> None:
     assert fused({"": benchmark}, lists, "rrf") is not None
 
 
+def test_odd_ids_are_read_as_they_were_written(tmp_path: Path) -> None:
+    odd = ["NA", "", '"a', "b c", "100%", "é", "0x1", "a,b", "tab\there", "a\rb", "a\u2028b", "null", "%20", "\\N"]
+    run = {
+        query: {document: 1.0 / (place + 1) for place, document in enumerate(odd) if document} for query in odd if query
+    }
+    evaluation = Evaluation({"test": run}, {"test": score_queries({"NA": {"NA": 1}}, run)})
+    write_runs(evaluation, tmp_path, 100, "tag")
+    found = read_run(tmp_path / "test.trec")
+    assert found.queries == list(run)
+    assert found.documents == list(run["NA"])
+    assert found.score.tolist() == list(run["NA"].values()) * len(run)
+
+
 def write(run: Run, parts: dict[str, Benchmark], folder: Path) -> None:
     evaluation = join_parts({part: score_run(benchmark, run, 100, None) for part, benchmark in parts.items()})
     write_evaluation(evaluation, folder.parent / "metrics.json", folder, 100, "tag")
@@ -127,9 +198,14 @@ def test_runs_are_read_as_they_were_written(tmp_path: Path) -> None:
     benchmark = a_benchmark()
     run = a_run(benchmark, 1, 0.5)
     write(run, {"": benchmark}, tmp_path / "runs")
-    read = {**read_run(tmp_path / "runs/test.trec"), **read_run(tmp_path / "runs/dev.trec")}
-    assert read == run
-    assert {query: list(found) for query, found in read.items()} == {query: list(found) for query, found in run.items()}
+    read: dict[str, list[tuple[str, float]]] = {}
+    for split in ("test", "dev"):
+        found = read_run(tmp_path / "runs" / f"{split}.trec")
+        for query, document, score in zip(found.query, found.document, found.score, strict=True):
+            read.setdefault(found.queries[query], []).append((found.documents[document], float(score)))
+    assert read == {query: list(best.items()) for query, best in run.items()}
+    (tmp_path / "empty.trec").touch()
+    assert read_run(tmp_path / "empty.trec").score.tolist() == []
     with pytest.raises(RagcunError, match="none"):
         read_run(tmp_path / "none.trec")
 
