@@ -99,7 +99,9 @@ TABLE: dict[type[BaseModel], dict[str, tuple[list[Any], list[Any]]]] = {
     Params: {
         "seed": SEED,
         "base_model": PLACE,
+        "normalize_base": (["keep", "drop"], [True, "never", None]),
         "freeze_base": SWITCH,
+        "projection": (["two_layer", "linear"], ["three_layer", None]),
         "output_dim": least(2, or_none=True),
         "similarity": (["cosine", "euclidean", "dot"], ["manhattan", None]),
         "whitening": WHOLE_SHARE,

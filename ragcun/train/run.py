@@ -153,7 +153,8 @@ def base_vectors(validation: Validation | None, init: Path, params: Params) -> I
         return
     passages, queries = Texts.of(validation.passages, "passage"), Texts.of(validation.queries, "query")
     texts = Texts([*passages.texts, *queries.texts], [*passages.roles, *queries.roles])
-    encoder = TextEncoder.of(load_base(str(init), device=str(distributed.device())), params.embed)
+    base = load_base(str(init), normalize=params.normalize_base, device=str(distributed.device()))
+    encoder = TextEncoder.of(base, params.embed)
     with scratch_folder() as scratch:
         write_embeddings(scratch / "validation", encoder, {"texts": texts})
         yield read_embeddings(scratch / "validation").arrays["texts"]
