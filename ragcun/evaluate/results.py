@@ -1,4 +1,4 @@
-"""The result of an evaluation and its files: metrics, measures, TREC runs and scores per query.
+"""The result of an evaluation and its files: metrics, measures, TREC runs, and scores per query as Parquet.
 
 A benchmark with several parts is searched part by part and is one evaluation: its query ids are `part/id`, and its means
 are the means of the parts' means (as BEIR reports CQADupStack).
@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from ragcun.core.errors import RagcunError
 from ragcun.core.files import atomic_folder, write_json
 from ragcun.data.benchmark import Benchmark
 from ragcun.measure.ranking import CUTOFFS, Run, best_others, mean_scores, score_queries
@@ -158,9 +159,17 @@ def write_runs(evaluation: Evaluation, folder: Path, run_depth: int, tag: str) -
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / MEASURES_FILE, evaluation.measures())
     for split, scores in evaluation.per_query.items():
-        scores.to_csv(folder / f"{split}.tsv", sep="\t", float_format="%.6g")
+        scores.rename_axis("query").reset_index().to_parquet(folder / f"{split}.parquet", index=False)
         with (folder / f"{split}.trec").open("w", encoding="utf-8") as file:
             file.writelines(_trec_lines(evaluation.runs[split], run_depth, tag))
+
+
+def read_scores(folder: Path, split: str) -> pd.DataFrame:
+    """The scores per query that `write_runs` wrote, indexed by query id. Raises RagcunError where there are none."""
+    path = folder / f"{split}.parquet"
+    if not path.is_file():
+        raise RagcunError(f"{path} is missing: run the evaluation first, with `dvc repro`")
+    return pd.read_parquet(path).set_index("query")
 
 
 def _trec_lines(run: Run, depth: int, tag: str) -> Iterator[str]:
