@@ -27,6 +27,7 @@ Measures = dict[str, dict[str, float]]
 
 MEASURES_FILE = "measures.json"
 COMPRESSION_FILE = "compression.csv"
+PICTURE_FILE = "picture.parquet"
 # Beside a model's results, in a folder of the first name, are those of the adapted model.
 ADAPTED, ADAPTATION = "adapted", "adaptation"
 LEFT_ALONE = "left_alone"
@@ -41,7 +42,7 @@ class Evaluation:
 
     The scores of a benchmark with parts have a column `part`. `adapted` is the evaluation of the same model, adapted to
     the corpus without a label; its `adaptation` says how far. `compression` has a row for each format of the documents' vectors
-    (ragcun.evaluate.compression).
+    (ragcun.evaluate.compression), and `picture` what the figures of the space need (ragcun.evaluate.picture).
     """
 
     runs: dict[str, Run]
@@ -52,6 +53,7 @@ class Evaluation:
     query_space: dict[str, float] | None = None
     fusion: dict[str, float] | None = None
     compression: pd.DataFrame | None = None
+    picture: pd.DataFrame | None = None
 
     def measures(self) -> Measures:
         """All that is reported."""
@@ -121,7 +123,11 @@ def join_parts(parts: Mapping[str, Evaluation]) -> Evaluation:
     any_adapted = any(part.adapted is not None for part in parts.values())
     together = join_parts(adapted) if any_adapted else None
     compressed = _mean_formats([part.compression for part in parts.values() if part.compression is not None])
-    return Evaluation(runs, per_query, isotropy, adaptation, together, query_space=queries, compression=compressed)
+    # Parts are spaces apart, and one figure is of one space: the first part's.
+    picture = next(iter(parts.values())).picture
+    return Evaluation(
+        runs, per_query, isotropy, adaptation, together, query_space=queries, compression=compressed, picture=picture
+    )
 
 
 def _mean_formats(tables: Sequence[pd.DataFrame]) -> pd.DataFrame | None:
@@ -149,6 +155,8 @@ def write_evaluation(evaluation: Evaluation, metrics_file: Path, runs_folder: Pa
         write_runs(evaluation, partial, run_depth, tag)
         if evaluation.compression is not None:
             evaluation.compression.to_csv(partial / COMPRESSION_FILE, index=False, lineterminator="\n")
+        if evaluation.picture is not None:
+            evaluation.picture.to_parquet(partial / PICTURE_FILE, index=False)
         if evaluation.adapted is not None:
             write_runs(evaluation.adapted, partial / ADAPTED, run_depth, f"{tag}+adapt")
     write_json(metrics_file, evaluation.summary())
