@@ -1,5 +1,5 @@
 """Every model's runs → metrics/comparison.{csv,md,tex,png}, compression.{csv,png}, measures.csv, panels.md,
-significance.csv, data/fused.
+significance.csv, data/fused, data/figures.
 
 Results of benchmarks and models that are no longer named are moved to data/set_aside first.
 """
@@ -11,9 +11,9 @@ from ragcun.data.benchmark import read_parts
 from ragcun.params import load_params
 from ragcun.report.anchors import anchors
 from ragcun.report.comparison import compare
-from ragcun.report.compression import draw_compression, read_compression
-from ragcun.report.figures import draw
+from ragcun.report.compression import read_compression
 from ragcun.report.fusion import FusedRow, write_fused
+from ragcun.report.gallery import charts, write_figures
 from ragcun.report.leakage import leakage, read_seen_texts
 from ragcun.report.leftovers import set_leftovers_aside
 from ragcun.report.panels import panels
@@ -21,7 +21,7 @@ from ragcun.report.tables import to_csv, to_latex, to_markdown
 from ragcun.train.validation import read_validation_benchmark
 from stages.launch import run_stage
 
-FUSED = Path("data/fused")
+FUSED, RUNS = Path("data/fused"), Path("data/runs")
 
 
 def main() -> None:
@@ -36,11 +36,11 @@ def main() -> None:
     for name in params.data.benchmarks:
         parts = read_parts(Path("data/benchmarks", name))
         found[name] = leakage(parts, seen)
-        write_fused(name, parts, combined, runs=Path("data/runs"), root=FUSED)
+        write_fused(name, parts, combined, runs=RUNS, root=FUSED)
     comparison = compare(
         models,
         params.data.benchmarks,
-        runs=Path("data/runs"),
+        runs=RUNS,
         leakage=found,
         permutations=params.evaluate.permutations,
         seed=params.seed,
@@ -48,7 +48,7 @@ def main() -> None:
         fused=[FusedRow.of(model, method, FUSED) for model, method in combined],
         strategies=list(params.finetune.strategies),
     )
-    compression = read_compression([*models, *controls], params.data.benchmarks, Path("data/runs"))
+    compression = read_compression([*models, *controls], params.data.benchmarks, RUNS)
     views = {
         "comparison.csv": to_csv(comparison),
         "comparison.md": to_markdown(comparison),
@@ -61,10 +61,8 @@ def main() -> None:
     for name, text in views.items():
         with atomic_file(Path("metrics", name)) as partial:
             partial.write_text(text, encoding="utf-8")
-    with atomic_file(Path("metrics/comparison.png")) as partial:
-        draw(comparison, partial)
-    with atomic_file(Path("metrics/compression.png")) as partial:
-        draw_compression(compression, models, partial)
+    figures = charts(comparison, compression, models, runs=RUNS, curves=Path("metrics/curves"))
+    write_figures(figures, Path("data/figures"), Path("metrics"))
 
 
 if __name__ == "__main__":

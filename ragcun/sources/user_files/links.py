@@ -21,6 +21,7 @@ OUTPUTS = (
     "data/embeddings",
     "data/benchmarks",
     "data/validation",
+    "data/figures",
     "data/fused",
     "data/runs",
     "data/own",
