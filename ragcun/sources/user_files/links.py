@@ -16,6 +16,7 @@ from ragcun.core.files import atomic_folder, write_none
 OUTPUTS = (
     "models",
     "metrics",
+    "report",
     "data/raw",
     "data/pairs",
     "data/embeddings",
