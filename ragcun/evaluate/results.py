@@ -1,4 +1,4 @@
-"""The result of an evaluation and its files: metrics, measures, TREC runs and scores per query.
+"""The result of an evaluation and its files: metrics, measures, TREC runs, and scores per query as Parquet.
 
 A benchmark with several parts is searched part by part and is one evaluation: its query ids are `part/id`, and its means
 are the means of the parts' means (as BEIR reports CQADupStack).
@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from ragcun.core.errors import RagcunError
 from ragcun.core.files import atomic_folder, write_json
 from ragcun.data.benchmark import Benchmark
 from ragcun.measure.ranking import CUTOFFS, Run, best_others, mean_scores, score_queries
@@ -26,6 +27,7 @@ Measures = dict[str, dict[str, float]]
 
 MEASURES_FILE = "measures.json"
 COMPRESSION_FILE = "compression.csv"
+PICTURE_FILE = "picture.parquet"
 # Beside a model's results, in a folder of the first name, are those of the adapted model.
 ADAPTED, ADAPTATION = "adapted", "adaptation"
 LEFT_ALONE = "left_alone"
@@ -40,7 +42,7 @@ class Evaluation:
 
     The scores of a benchmark with parts have a column `part`. `adapted` is the evaluation of the same model, adapted to
     the corpus without a label; its `adaptation` says how far. `compression` has a row for each format of the documents' vectors
-    (ragcun.evaluate.compression).
+    (ragcun.evaluate.compression), and `picture` what the figures of the space need (ragcun.evaluate.picture).
     """
 
     runs: dict[str, Run]
@@ -51,6 +53,7 @@ class Evaluation:
     query_space: dict[str, float] | None = None
     fusion: dict[str, float] | None = None
     compression: pd.DataFrame | None = None
+    picture: pd.DataFrame | None = None
 
     def measures(self) -> Measures:
         """All that is reported."""
@@ -120,7 +123,11 @@ def join_parts(parts: Mapping[str, Evaluation]) -> Evaluation:
     any_adapted = any(part.adapted is not None for part in parts.values())
     together = join_parts(adapted) if any_adapted else None
     compressed = _mean_formats([part.compression for part in parts.values() if part.compression is not None])
-    return Evaluation(runs, per_query, isotropy, adaptation, together, query_space=queries, compression=compressed)
+    # Parts are spaces apart, and one figure is of one space: the first part's.
+    picture = next(iter(parts.values())).picture
+    return Evaluation(
+        runs, per_query, isotropy, adaptation, together, query_space=queries, compression=compressed, picture=picture
+    )
 
 
 def _mean_formats(tables: Sequence[pd.DataFrame]) -> pd.DataFrame | None:
@@ -148,6 +155,8 @@ def write_evaluation(evaluation: Evaluation, metrics_file: Path, runs_folder: Pa
         write_runs(evaluation, partial, run_depth, tag)
         if evaluation.compression is not None:
             evaluation.compression.to_csv(partial / COMPRESSION_FILE, index=False, lineterminator="\n")
+        if evaluation.picture is not None:
+            evaluation.picture.to_parquet(partial / PICTURE_FILE, index=False)
         if evaluation.adapted is not None:
             write_runs(evaluation.adapted, partial / ADAPTED, run_depth, f"{tag}+adapt")
     write_json(metrics_file, evaluation.summary())
@@ -158,9 +167,17 @@ def write_runs(evaluation: Evaluation, folder: Path, run_depth: int, tag: str) -
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / MEASURES_FILE, evaluation.measures())
     for split, scores in evaluation.per_query.items():
-        scores.to_csv(folder / f"{split}.tsv", sep="\t", float_format="%.6g")
+        scores.rename_axis("query").reset_index().to_parquet(folder / f"{split}.parquet", index=False)
         with (folder / f"{split}.trec").open("w", encoding="utf-8") as file:
             file.writelines(_trec_lines(evaluation.runs[split], run_depth, tag))
+
+
+def read_scores(folder: Path, split: str) -> pd.DataFrame:
+    """The scores per query that `write_runs` wrote, indexed by query id. Raises RagcunError where there are none."""
+    path = folder / f"{split}.parquet"
+    if not path.is_file():
+        raise RagcunError(f"{path} is missing: run the evaluation first, with `dvc repro`")
+    return pd.read_parquet(path).set_index("query")
 
 
 def _trec_lines(run: Run, depth: int, tag: str) -> Iterator[str]:

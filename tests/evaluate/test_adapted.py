@@ -364,7 +364,7 @@ def test_the_adapted_results_are_a_folder_in_the_models_and_no_metric(tiny_base:
         write_evaluation(each, tmp_path / f"{name}.json", tmp_path / name, 10, "base")
     write_evaluation(of_adapted(evaluation), tmp_path / "alone.json", tmp_path / "alone", 10, "base+adapt")
     files = {path.name for path in (tmp_path / "without").iterdir()}
-    assert files == {"measures.json", *(f"{split}.{kind}" for split in ("test", "dev") for kind in ("tsv", "trec"))}
+    assert files == {"measures.json", *(f"{split}.{kind}" for split in ("test", "dev") for kind in ("parquet", "trec"))}
     assert {path.name for path in (tmp_path / "with").iterdir()} == {*files, "adapted"}
     for name in files:
         assert (tmp_path / "with" / name).read_bytes() == (tmp_path / "without" / name).read_bytes()
