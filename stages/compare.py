@@ -14,10 +14,11 @@ from ragcun.report.comparison import compare
 from ragcun.report.compression import draw_compression, read_compression
 from ragcun.report.figures import draw
 from ragcun.report.fusion import FusedRow, write_fused
+from ragcun.report.latex import to_latex
 from ragcun.report.leakage import leakage, read_seen_texts
 from ragcun.report.leftovers import set_leftovers_aside
 from ragcun.report.panels import panels
-from ragcun.report.tables import to_csv, to_latex, to_markdown
+from ragcun.report.tables import to_csv, to_markdown
 from ragcun.train.validation import read_validation_benchmark
 from stages.launch import run_stage
 
