@@ -17,12 +17,13 @@ from ragcun.report.compression import read_compression
 from ragcun.report.explorer import explorer
 from ragcun.report.fusion import FusedRow, write_fused
 from ragcun.report.gallery import charts, write_figures
+from ragcun.report.latex import to_latex
 from ragcun.report.leakage import leakage, read_seen_texts
 from ragcun.report.leftovers import set_leftovers_aside
 from ragcun.report.page import Contents, per_pair, render
 from ragcun.report.panels import panels
 from ragcun.report.provenance import changed_params, data_sources
-from ragcun.report.tables import to_csv, to_latex, to_markdown
+from ragcun.report.tables import to_csv, to_markdown
 from ragcun.train.validation import read_validation_benchmark
 from stages.launch import run_stage
 

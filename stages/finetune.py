@@ -1,4 +1,4 @@
-"""An initial model, data/pairs and the store → models/STRATEGY, metrics/curves/STRATEGY.tsv.
+"""An initial model, data/pairs and the store → models/STRATEGY, metrics/curves/STRATEGY.tsv, metrics/times/STRATEGY.json.
 
 Usage: python -m stages.launch --nproc-per-node=1 -m stages.finetune STRATEGY --init models/base --freeze-base true
 """
@@ -10,7 +10,7 @@ from ragcun import distributed
 from ragcun.params import load_params
 from ragcun.train.initial import Inputs, initial_model
 from ragcun.train.recipe import finetune_recipe
-from ragcun.train.run import publish, train
+from ragcun.train.run import publish, train, write_time
 from stages.launch import run_stage
 
 
@@ -34,6 +34,7 @@ def main() -> None:
             model_folder=Path("models", strategy),
             curve_file=Path("metrics/curves", f"{strategy}.tsv"),
         )
+        write_time(trained, Path("metrics/times", f"{strategy}.json"))
 
 
 if __name__ == "__main__":

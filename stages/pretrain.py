@@ -1,4 +1,5 @@
-"""models/base, the unlabelled pairs of data/pairs and the store → models/pretrain, metrics/curves/pretrain.tsv.
+"""models/base, the unlabelled pairs of data/pairs and the store → models/pretrain, metrics/curves/pretrain.tsv,
+metrics/times/pretrain.json.
 
 Usage: python -m stages.launch --nproc-per-node=1 -m stages.pretrain
 """
@@ -9,7 +10,7 @@ from ragcun import distributed
 from ragcun.params import load_params
 from ragcun.train.initial import Inputs, initial_model
 from ragcun.train.recipe import pretrain_recipe
-from ragcun.train.run import publish, train
+from ragcun.train.run import publish, train, write_time
 from stages.launch import run_stage
 
 
@@ -26,6 +27,7 @@ def main() -> None:
             model_folder=Path("models/pretrain"),
             curve_file=Path("metrics/curves/pretrain.tsv"),
         )
+        write_time(trained, Path("metrics/times", "pretrain.json"))
 
 
 if __name__ == "__main__":

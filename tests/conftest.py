@@ -4,6 +4,8 @@ import os
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
+from subprocess import DEVNULL, call
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,7 +27,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     first = ["pipeline", "sources_chain", "faults", "nodes", "experiment_runs", "own_data", "kills"]
     order = {f"test_{name}.py": place - len(first) for place, name in enumerate(first)}
     items.sort(key=lambda item: order.get(item.path.name, 0))
-    for marker, there in (("gpu", _has_cuda), ("clients", _has_clients), ("browser", _has_browser)):
+    for marker, there in (
+        ("gpu", _has_cuda),
+        ("clients", _has_clients),
+        ("browser", _has_browser),
+        ("latex", _has_latex),
+    ):
         marked = [item for item in items if item.get_closest_marker(marker)]
         if marked and not there():
             config.hook.pytest_deselected(items=marked)
@@ -40,6 +47,12 @@ def _has_browser() -> bool:
     from tests.browser import chromium
 
     return chromium() is not None
+
+
+def _has_latex() -> bool:
+    return which("pdflatex") is not None and not call(
+        ["kpsewhich", "siunitx.sty", "booktabs.sty"], stdout=DEVNULL, stderr=DEVNULL
+    )
 
 
 def _has_cuda() -> bool:

@@ -5,7 +5,7 @@ are the means of the parts' means (as BEIR reports CQADupStack).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -33,6 +33,8 @@ ADAPTED, ADAPTATION = "adapted", "adaptation"
 LEFT_ALONE = "left_alone"
 # Where BM25 and a dense model were combined: the weight of the second.
 FUSION = "fusion"
+# What the model costs: the parameters that were trained, and the bytes of a document's vector.
+COST = "cost"
 PART = "part"
 
 
@@ -52,6 +54,7 @@ class Evaluation:
     adapted: "Evaluation | None" = None
     query_space: dict[str, float] | None = None
     fusion: dict[str, float] | None = None
+    cost: dict[str, float] | None = None
     compression: pd.DataFrame | None = None
     picture: pd.DataFrame | None = None
 
@@ -67,6 +70,8 @@ class Evaluation:
             found[ADAPTATION] = self.adaptation
         if self.fusion is not None:
             found[FUSION] = self.fusion
+        if self.cost is not None:
+            found[COST] = self.cost
         if PART in self.per_query["test"]:
             by_part = self.per_query["test"].groupby(PART)["ndcg@10"].mean()
             found |= {f"test/{part}": {"ndcg@10": float(mean)} for part, mean in by_part.items()}
@@ -123,11 +128,10 @@ def join_parts(parts: Mapping[str, Evaluation]) -> Evaluation:
     any_adapted = any(part.adapted is not None for part in parts.values())
     together = join_parts(adapted) if any_adapted else None
     compressed = _mean_formats([part.compression for part in parts.values() if part.compression is not None])
-    # Parts are spaces apart, and one figure is of one space: the first part's.
-    picture = next(iter(parts.values())).picture
-    return Evaluation(
-        runs, per_query, isotropy, adaptation, together, query_space=queries, compression=compressed, picture=picture
-    )
+    whole = Evaluation(runs, per_query, isotropy, adaptation, together, query_space=queries, compression=compressed)
+    # The cost is of the model, so the same in every part. Parts are spaces apart, and a figure is of one: the first part's.
+    first = next(iter(parts.values()))
+    return replace(whole, cost=first.cost, picture=first.picture)
 
 
 def _mean_formats(tables: Sequence[pd.DataFrame]) -> pd.DataFrame | None:

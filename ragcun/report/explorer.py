@@ -44,8 +44,9 @@ def explorer(
     pairs, chosen = _pairs(scores, per_pair)
     queries = _queries(parts, set(chosen))
     found = [_found(runs / model / name / "test.trec", queries) for model in models]
+    by_query = dict(zip(map(str, scores.index), scores.to_numpy().tolist(), strict=True))
     table = _Documents()
-    shown = [_query(query, scores.loc[query].tolist(), queries[query], found, table) for query in chosen]
+    shown = [_query(query, by_query[query], queries[query], found, table) for query in chosen]
     return {"name": name, "models": list(models), "pairs": pairs, "queries": shown, "documents": table.texts(parts)}
 
 

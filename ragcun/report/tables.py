@@ -1,15 +1,19 @@
-"""The views of a comparison: CSV, Markdown and LaTeX."""
+"""The views of a comparison as CSV and Markdown; ragcun.report.latex has the one for a paper."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
+from ragcun.evaluate.results import COST
 from ragcun.report.comparison import BASELINE, METRIC, WITH_ADAPT, Comparison
 from ragcun.report.difference_tables import difference_tables
 from ragcun.report.leakage import COLUMNS, PASSAGE_IN_TRAINING, POSITIVE_IN_TRAINING
+from ragcun.report.marks import markdown_mark, marked
 
 SIGNIFICANT = 0.05
+# Columns of the headline that hold no scores; those of IsoScore start with the word.
+MODEL, PARAMETERS, BYTES = "model", "trained parameters", "bytes"
 
 # Columns of the leakage by which NDCG@10 is split, and their short names.
 _APART = {POSITIVE_IN_TRAINING: "positive", PASSAGE_IN_TRAINING: "passage"}
@@ -39,20 +43,21 @@ def to_markdown(comparison: Comparison) -> str:
     >>> print(to_markdown(tiny_comparison))
     ## NDCG@10, test queries
     <BLANKLINE>
-    | model   |   tiny |   IsoScore tiny |
-    |:--------|-------:|----------------:|
-    | bm25    | 1.0000 |                 |
-    | base    | 0.6309 |                 |
+    | model   |       tiny |
+    |:--------|-----------:|
+    | bm25    | **1.0000** |
+    | base    |   _0.6309_ |
     ...
     """
     controls = headline(comparison, comparison.controls)
     parts = [
         "## NDCG@10, test queries",
-        markdown(headline(comparison)),
+        markdown(_marked(headline(comparison))),
         f"\\* differs from `{BASELINE}` (paired randomisation test over queries, p < {SIGNIFICANT} after Holm's correction"
-        f"{_number_of_tests(comparison, 'main')}). IsoScore is of the corpus under the model; 1 is isotropic.",
+        f"{_number_of_tests(comparison, 'main')}). Best in bold, second in italics. IsoScore is of the corpus under "
+        "the model; 1 is isotropic. Bytes are those of a document's vector.",
         *_adapting(comparison),
-        *(["## Controls: projections that were not trained", markdown(controls)] if len(controls) else []),
+        *(["## Controls: projections that were not trained", markdown(_marked(controls))] if len(controls) else []),
         *_fusion(comparison),
         *_differences(comparison),
         "## Every measure",
@@ -93,7 +98,7 @@ def _fusion(comparison: Comparison) -> list[str]:
     if not len(table):
         return []
     note = "\\* differs from the dense model alone. docs/measures.md says how the two are combined."
-    return ["## BM25 combined with each model", markdown(table.loc[:, ~table.columns.str.startswith("IsoScore")]), note]
+    return ["## BM25 combined with each model", markdown(_marked(table)), note]
 
 
 def _adapting(comparison: Comparison) -> list[str]:
@@ -113,23 +118,6 @@ def _adapting(comparison: Comparison) -> list[str]:
     return notes
 
 
-def to_latex(comparison: Comparison) -> str:
-    r"""The headline table, for a paper.
-
-    >>> print(to_latex(tiny_comparison), end="")
-    \begin{tabular}{lrr}
-    \toprule
-    model & tiny & IsoScore tiny \\
-    \midrule
-    bm25 & 1.0000 &  \\
-    base & 0.6309 &  \\
-    \bottomrule
-    \end{tabular}
-    """
-    table = headline(comparison)
-    return table.to_latex(index=False, escape=True, column_format="l" + "r" * (table.shape[1] - 1))
-
-
 def markdown(table: pd.DataFrame, names: int = 1) -> str:
     """A Markdown table. The first `names` columns are aligned left, the figures after them right.
 
@@ -144,7 +132,7 @@ def markdown(table: pd.DataFrame, names: int = 1) -> str:
 
 
 def headline(comparison: Comparison, models: Sequence[str] | None = None) -> pd.DataFrame:
-    """NDCG@10 of the test queries by model and benchmark, their mean, and IsoScore; as text.
+    """NDCG@10 of the test queries by model and benchmark, their mean, IsoScore, and what the model costs; as text.
 
     >>> rows = [("base", "a", "test", 0.4, 1.0, 0.3), ("new", "a", "test", 0.5, 0.01, 0.6)]
     >>> columns = ["model", "benchmark", "split", "ndcg@10", "p_holm", "isotropy.isoscore"]
@@ -158,18 +146,48 @@ def headline(comparison: Comparison, models: Sequence[str] | None = None) -> pd.
     """
     test = comparison.test
     wanted = test["model"].isin(models) if models is not None else ~test["model"].isin(comparison.appendix)
-    rows = []
+    costs, rows = _costs(comparison.measures), []
     for model, part in test[wanted].groupby("model", sort=False):
         cells = part.to_dict("records")
         stars = ["*" if cell["p_holm"] < SIGNIFICANT else "" for cell in cells]
-        row = {"model": model}
+        row = {MODEL: model}
         row |= {cell["benchmark"]: f"{cell[METRIC]:.4f}{star}" for cell, star in zip(cells, stars, strict=True)}
         # A mean over other benchmarks would look like one to compare.
         if len(cells) == test["benchmark"].nunique() > 1:
             row["mean"] = f"{part[METRIC].mean():.4f}"
-        row |= {f"IsoScore {cell['benchmark']}": _figure(cell.get("isotropy.isoscore")) for cell in cells}
-        rows.append(row)
-    return pd.DataFrame(rows).fillna("")
+        row |= {f"IsoScore {cell['benchmark']}": figure(cell.get("isotropy.isoscore")) for cell in cells}
+        rows.append(row | costs.get(str(model), {}))
+    table = pd.DataFrame(rows).fillna("")
+    # What no row has, as IsoScore of combinations with BM25, has no column.
+    return table.loc[:, (table != "").any()]
+
+
+def scored_columns(table: pd.DataFrame) -> list[str]:
+    """The columns of a headline that hold NDCG@10.
+
+    >>> scored_columns(headline(tiny_comparison))
+    ['tiny']
+    """
+    others = (MODEL, PARAMETERS, BYTES)
+    return [str(name) for name in table.columns if name not in others and not str(name).startswith("IsoScore ")]
+
+
+def _costs(measures: pd.DataFrame) -> dict[str, dict[str, str]]:
+    """Each model's costs as text, by column."""
+    if not len(measures):
+        return {}
+    columns = {"trained_parameters": PARAMETERS, "bytes": BYTES}
+    found: dict[str, dict[str, str]] = {}
+    for line in measures[measures["split"] == COST].to_dict("records"):
+        found.setdefault(line["model"], {})[columns[line["measure"]]] = f"{line['value']:.0f}"
+    return found
+
+
+def _marked(table: pd.DataFrame) -> pd.DataFrame:
+    out = marked(table, scored_columns(table), markdown_mark)
+    counts = [name for name in (PARAMETERS, BYTES) if name in out]
+    out[counts] = out[counts].map(lambda cell: f"{int(cell):,}" if cell else "")
+    return out
 
 
 def leakage_counts(comparison: Comparison) -> pd.DataFrame:
@@ -197,7 +215,7 @@ def _measures(comparison: Comparison) -> pd.DataFrame:
     figures += [f"isotropy.{name}" for name in _SPACE if f"isotropy.{name}" in names]
     table = whole[["benchmark", "split", "model", "queries", *figures]]
     table = table.sort_values(["benchmark", "split"], ascending=[True, False], kind="stable")
-    table[figures] = table[figures].map(_figure)
+    table[figures] = table[figures].map(figure)
     return table.rename(columns=lambda name: str(name).removeprefix("isotropy."))
 
 
@@ -209,9 +227,14 @@ def _apart(comparison: Comparison) -> pd.DataFrame:
         queries = test[f"{column}.queries"].astype(int)
         for prefix, of, count in (("", column, queries), ("no ", f"no_{column}", test["queries"] - queries)):
             table[f"{prefix}{name}: queries"] = count
-            table[f"{prefix}{name}: {METRIC}"] = test[f"{of}.{METRIC}"].map(_figure)
+            table[f"{prefix}{name}: {METRIC}"] = test[f"{of}.{METRIC}"].map(figure)
     return table.sort_values("benchmark", kind="stable")
 
 
-def _figure(value: float | None) -> str:
+def figure(value: float | None) -> str:
+    """Four decimals; nothing where there is no figure.
+
+    >>> figure(0.5)
+    '0.5000'
+    """
     return "" if value is None or np.isnan(value) else f"{value:.4f}"

@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from transformers import TrainerCallback
 
 from ragcun import distributed
-from ragcun.core.files import atomic_file, atomic_folder, cache_folder, hash_files
+from ragcun.core.files import atomic_file, atomic_folder, cache_folder, hash_files, write_json
 from ragcun.data.pairs import PreparedPairs, read_pairs
 from ragcun.encode.base import load_base, similarity_of, texts_cut_at
 from ragcun.encode.encoder import TextEncoder
@@ -43,11 +45,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Trained:
-    """A run that has ended: its result, everything that decided it, and the folder of its checkpoints."""
+    """A run that has ended: its result, what decided it, the folder of its checkpoints, and its time since it last started."""
 
     result: TrainingResult
     decides: dict[str, Any]
     work: Path
+    seconds: float
 
 
 def train(recipe: Recipe, encoder: IsotropicGaussianEncoder, params: Params, inputs: Inputs) -> Trained:
@@ -58,6 +61,7 @@ def train(recipe: Recipe, encoder: IsotropicGaussianEncoder, params: Params, inp
             is not finite, or the measure that decides the best is not measured.
         SystemExit: the process was told to end; a checkpoint was written first.
     """
+    began = time.perf_counter()
     pairs = read_pairs(inputs.pairs / recipe.task)
     stored = read_embeddings(inputs.store / recipe.task)
     check_store(inputs.store / recipe.task, stored, encoder, params)
@@ -75,7 +79,7 @@ def train(recipe: Recipe, encoder: IsotropicGaussianEncoder, params: Params, inp
             validation=validation,
             trackers=trackers(params.tracking, recipe.name),
         )
-    return Trained(result, decides, work)
+    return Trained(result, decides, work, time.perf_counter() - began)
 
 
 def publish(
@@ -89,11 +93,24 @@ def publish(
         logger.info("%s: best %s %.4f at step %d", recipe.name, best, result.best_score, result.best_step)
         with atomic_folder(model_folder) as partial:
             encoder.save_finished(partial)
-            write_model_card(partial, encoder, name=recipe.name, about=TRAINED, settings=trained.decides)
+            groups = encoder.get_trainable_parameters().values()
+            settings = {
+                **trained.decides,
+                "trained_parameters": sum(each.numel() for group in groups for each in group),
+            }
+            write_model_card(partial, encoder, name=recipe.name, about=TRAINED, settings=settings)
         with atomic_file(curve_file) as partial:
             result.curve.to_csv(partial, sep="\t", index=False, float_format="%.6g")
         shutil.rmtree(trained.work)
     distributed.barrier()
+
+
+def write_time(trained: Trained, file: Path) -> None:
+    """Write how long the run took and on what, beside the outputs: a time differs from run to run, so it is none of them."""
+    if distributed.is_main():
+        device = distributed.device()
+        kind = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        write_json(file, {"seconds": round(trained.seconds, 1), "processes": distributed.world_size(), "device": kind})
 
 
 def what_decides(recipe: Recipe, params: Params, inputs: Inputs, stored: Embeddings) -> dict[str, Any]:

@@ -18,12 +18,13 @@ from ragcun.data.benchmark import write_benchmark
 from ragcun.encode.base import load_base
 from ragcun.measure.ranking import mean_scores, score_queries
 from ragcun.model import encoder as model
+from ragcun.model.card import made_with
 from ragcun.model.encoder import IsotropicGaussianEncoder
 from ragcun.params import Params
 from ragcun.train import run as module
 from ragcun.train.initial import Inputs, build_encoder, initial_model
 from ragcun.train.recipe import Recipe, finetune_recipe, pretrain_recipe
-from ragcun.train.run import publish, train, work_folder
+from ragcun.train.run import publish, train, work_folder, write_time
 from ragcun.train.validation import validation_of
 from tests.inputs import tiny_params, write_inputs
 from tests.tiny import MAX_LENGTH, WORDS, tiny_benchmark
@@ -48,6 +49,7 @@ def follow(recipe: Recipe, params: Params, inputs: Path, out: Path) -> Path:
     )
     trained = train(recipe, encoder, params, folders)
     publish(trained, recipe, encoder, model_folder=out / "model", curve_file=out / "curve.tsv")
+    write_time(trained, out / "time.json")
     return out / "model"
 
 
@@ -64,6 +66,11 @@ def test_the_saved_model_is_the_base_and_a_trained_projection(tiny_base: Path, i
     card = (tmp_path / "model" / "README.md").read_text()
     assert "16 dimensions" in card
     assert json.loads(card.split("```json")[1].split("```")[0])["params"]["output_dim"] == 16
+    weights = [value for name, value in trained.items() if name not in original]
+    assert made_with(tmp_path / "model")["trained_parameters"] == sum(value.numel() for value in weights) > 0
+    time = json.loads((tmp_path / "time.json").read_text())
+    assert 0 < time.pop("seconds") < 600
+    assert time == {"processes": 1, "device": "cpu"}
 
 
 def test_two_runs_give_the_same_bytes(tiny_base: Path, inputs: Path, tmp_path: Path) -> None:
@@ -201,6 +208,12 @@ def test_a_live_run_saves_a_whole_model_that_reads_as_much_as_before(
 ) -> None:
     settings = tiny_params(output_dim=16)
     folder = run(settings, tiny_base, inputs, tmp_path, "full_finetune", freeze_base=False)
+    # No vector goes through BERT's pooler, so it does not train.
+    sizes = {
+        name: value.numel() for name, value in IsotropicGaussianEncoder(str(folder), device="cpu").named_parameters()
+    }
+    pooler = sum(size for name, size in sizes.items() if "pooler" in name)
+    assert made_with(folder)["trained_parameters"] == sum(sizes.values()) - pooler
     model = SentenceTransformer(str(folder), device="cpu")
     assert settings.finetune.live.max_length == 16 < MAX_LENGTH
     assert model.max_seq_length == SentenceTransformer(str(tiny_base), device="cpu").max_seq_length
@@ -230,12 +243,12 @@ def test_every_setting_of_a_base_that_trains_is_applied(
 
 @pytest.mark.engine
 def test_two_live_runs_give_the_same_bytes(tiny_base: Path, inputs: Path, tmp_path: Path) -> None:
-    """With dropout, which is drawn from the seed; the curves too."""
+    """With dropout, which is drawn from the seed; the curves too. The time alone may differ, so it is no output."""
     for name in ("first", "second"):
         run(tiny_params(), tiny_base, inputs, tmp_path / name, "full_finetune", freeze_base=False)
     files = {path.relative_to(tmp_path / "first") for path in (tmp_path / "first").rglob("*") if path.is_file()}
     assert Path("curve.tsv") in files
-    for name in files:
+    for name in files - {Path("time.json")}:
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes(), name
 
 
