@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from ragcun.core.errors import RagcunError
 from ragcun.core.files import atomic_folder, write_json
 from ragcun.data.benchmark import Benchmark
 from ragcun.measure.ranking import CUTOFFS, Run, best_others, mean_scores, score_queries
@@ -168,6 +169,15 @@ def write_runs(evaluation: Evaluation, folder: Path, run_depth: int, tag: str) -
         scores.to_csv(folder / f"{split}.tsv", sep="\t", float_format="%.6g")
         with (folder / f"{split}.trec").open("w", encoding="utf-8") as file:
             file.writelines(_trec_lines(evaluation.runs[split], run_depth, tag))
+
+
+def read_scores(folder: Path, split: str) -> pd.DataFrame:
+    """The scores per query that `write_runs` wrote, indexed by query id. Raises RagcunError where there are none."""
+    path = folder / f"{split}.tsv"
+    if not path.is_file():
+        raise RagcunError(f"{path} is missing: run the evaluation first, with `dvc repro`")
+    # Ids may look like numbers or like missing values.
+    return pd.read_csv(path, sep="\t", dtype={"query": str}, keep_default_na=False).set_index("query")
 
 
 def _trec_lines(run: Run, depth: int, tag: str) -> Iterator[str]:

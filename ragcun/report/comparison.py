@@ -15,7 +15,7 @@ import pandas as pd
 
 from ragcun.core.errors import RagcunError
 from ragcun.data.benchmark import SPLITS
-from ragcun.evaluate.results import ADAPTATION, ADAPTED, LEFT_ALONE, MEASURES_FILE, Measures
+from ragcun.evaluate.results import ADAPTATION, ADAPTED, LEFT_ALONE, MEASURES_FILE, Measures, read_scores
 from ragcun.report.differences import METRIC, Pair, differences
 from ragcun.report.fusion import FusedRow
 from ragcun.report.leakage import COLUMNS, PASSAGE_IN_TRAINING, POSITIVE_IN_TRAINING
@@ -151,7 +151,7 @@ class _Result:
     @classmethod
     def of(cls, entry: _Entry) -> "_Result":
         measured = json.loads(_there(entry.folder / MEASURES_FILE).read_text(encoding="utf-8"))
-        return cls(entry, measured, {split: _per_query(entry.folder, split) for split in SPLITS if split in measured})
+        return cls(entry, measured, {split: read_scores(entry.folder, split) for split in SPLITS if split in measured})
 
     @property
     def names(self) -> dict[str, str]:
@@ -223,12 +223,6 @@ def _by_leakage(scores: pd.Series, leakage: pd.DataFrame) -> dict[str, float]:
         for name, part in ((column, scores[holds]), (f"no_{column}", scores[~holds])):
             row[f"{name}.{METRIC}"] = float(part.mean()) if len(part) else float("nan")
     return row
-
-
-def _per_query(folder: Path, split: str) -> pd.DataFrame:
-    # Ids may look like numbers or like missing values.
-    table = pd.read_csv(_there(folder / f"{split}.tsv"), sep="\t", dtype={"query": str}, keep_default_na=False)
-    return table.set_index("query")
 
 
 def _there(path: Path) -> Path:
