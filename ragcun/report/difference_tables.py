@@ -25,6 +25,15 @@ def difference_tables(differences: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {heading: difference_table(part) for heading, part in parts.items() if len(part)}
 
 
+def probability(p: float) -> str:
+    """A p-value as text.
+
+    >>> probability(0.0123), probability(1e-9)
+    ('0.0123', '< 0.0001')
+    """
+    return f"{p:.4f}" if p >= 1e-4 else "< 0.0001"
+
+
 def difference_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Tests of a family, rows of ragcun.report.differences, as text.
 
@@ -47,7 +56,7 @@ def difference_table(rows: pd.DataFrame) -> pd.DataFrame:
     ends = zip(rows["difference.low"], rows["difference.high"], strict=True)
     table["95 % interval"] = [f"{low:+.4f} to {high:+.4f}" for low, high in ends]
     for name, column in (("p (Holm)", "p_holm"), ("t (Holm)", "t_p_holm")):
-        table[name] = rows[column].map(lambda p: f"{p:.4f}" if p >= 1e-4 else "< 0.0001")
+        table[name] = rows[column].map(probability)
     for name in ("wins", "ties", "losses"):
         table[name] = rows[name].map("{:.0f}".format)
     table["d_z"] = rows["effect_size"].map(lambda size: "-" if np.isnan(size) else f"{size:+.2f}")
