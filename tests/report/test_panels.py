@@ -13,10 +13,11 @@ from ragcun.report.comparison import Comparison
 from ragcun.report.compression import (
     COLUMNS,
     compression_tables,
-    draw_compression,
     frontier,
     read_compression,
 )
+from ragcun.report.figures import compression_chart
+from ragcun.report.looks import Looks
 from ragcun.report.panels import panels, space_table
 from ragcun.sources.beir_sets import REGISTRY
 from ragcun.sources.models import MODELS
@@ -104,13 +105,12 @@ def test_the_frontier_leaves_out_what_a_smaller_format_beats() -> None:
     assert frontier(table)[["bytes", "ndcg@10"]].values.tolist() == [[2, 0.5], [4, 0.6], [16, 0.7]]
 
 
-def test_the_figure_is_the_same_every_time_and_drawn_without_rows_too(tmp_path: Path) -> None:
-    table = pd.DataFrame(ROWS, columns=COLUMNS)
-    for name in ("first", "second"):
-        draw_compression(table, ["bm25", "base", "new"], tmp_path / name)
-    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
-    draw_compression(table[:0], ["bm25"], tmp_path / "empty")
-    assert (tmp_path / "empty").read_bytes().startswith(b"\x89PNG")
+def test_the_figure_has_the_models_that_were_compressed_and_no_panel_without_rows() -> None:
+    table, looks = pd.DataFrame(ROWS, columns=COLUMNS), Looks(["bm25", "base", "new"])
+    for panel in compression_chart(table, ["bm25", "base", "new"], looks).panels:
+        there = table.loc[table["benchmark"] == panel.title, "model"]
+        assert {series.name for series in panel.series} == set(there)
+    assert compression_chart(table[:0], ["bm25"], looks).panels == []
 
 
 def test_the_space_of_documents_and_queries_stands_apart() -> None:
