@@ -38,7 +38,7 @@ _STYLE: Any = {
 }
 _DPI = 200
 # Inches that a legend's handle and a letter of its names take.
-_HANDLE, _LETTER = 0.45, 0.062
+_HANDLE, _LETTER = 0.55, 0.065
 # Points of a series up to which its markers are large.
 _FEW = 60
 # No version of the library and no time in the file.

@@ -85,8 +85,8 @@ def comparison_view(comparison: Comparison) -> View:
     if len(benchmarks) > 1:
         # A mean over some of the benchmarks would look like one to compare.
         scores["mean"] = scores[benchmarks].mean(axis=1, skipna=False)
-    wide = scores.add_prefix("NDCG@10 ").rename(columns={"NDCG@10 mean": "mean"})
-    p_values = test.pivot_table(index="model", columns="benchmark", values="p_holm", sort=False).add_prefix("NDCG@10 ")
+    wide = scores
+    p_values = test.pivot_table(index="model", columns="benchmark", values="p_holm", sort=False)
     ranks = (
         wide[[model not in comparison.appendix for model in wide.index]].round(4).rank(ascending=False, method="min")
     )

@@ -50,9 +50,10 @@ def test_a_model_looks_the_same_in_every_figure_and_like_no_other(charts: dict[s
     assert len(styles) == 13
 
 
-def test_lines_and_markers_tell_the_models_apart_without_colour() -> None:
+def test_colours_alone_and_markers_alone_tell_the_models_apart() -> None:
     looks = Looks(["bm25", "base", *(f"m{place}" for place in range(6))])
     names = ["bm25", "base", *(f"m{place}" for place in range(6))]
+    assert len({looks[name].colour for name in names}) == len(names)
     assert len({looks[name].marker for name in names}) == len(names)
     assert len({looks[name].dashes for name in names[1:]}) >= len(names) - 2
     assert "mine" not in looks

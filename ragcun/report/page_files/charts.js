@@ -102,7 +102,7 @@ function drawSeries(series, x, y) {
     group.append(svg("path", { d: "M" + at.map((p) => p.map((v) => v.toFixed(1))).join("L"), class: "line", "stroke-dasharray": dashes }));
   }
   if (series.kind !== "line") {
-    const radius = series.faint ? 2.2 : at.length > 60 ? 1.9 : 4;
+    const radius = series.faint ? 2.6 : at.length > 60 ? 1.9 : 4;
     for (const [left, top] of at) {
       const shape = mark(series, radius);
       shape.setAttribute("transform", `translate(${left.toFixed(1)},${top.toFixed(1)})`);

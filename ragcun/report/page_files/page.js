@@ -56,7 +56,7 @@ function signed(value) {
 }
 
 function rankText(rank) {
-  return rank ? `rank ${rank}` : "not found";
+  return rank ? `rank ${rank}` : "not in the list";
 }
 
 function documentItem(explorer, at, grade) {
