@@ -23,6 +23,8 @@ from ragcun.train.validation import read_validation_benchmark
 from stages.launch import run_stage
 
 FUSED = Path("data/fused")
+# What stands among the models and is no strategy; the strategies are tested against each other.
+NO_STRATEGIES = ("bm25", "base", "pretrain")
 
 
 def main() -> None:
@@ -47,7 +49,7 @@ def main() -> None:
         seed=params.seed,
         controls=controls,
         fused=[FusedRow.of(model, method, FUSED) for model, method in combined],
-        strategies=list(params.finetune.strategies),
+        strategies=[model for model in models if model not in NO_STRATEGIES],
     )
     compression = read_compression([*models, *controls], params.data.benchmarks, Path("data/runs"))
     views = {
