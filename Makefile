@@ -19,12 +19,16 @@ export TOKENIZERS_PARALLELISM ?= false
 # What is imported is compiled once, by the first stage that does; compiling all that is installed takes a minute.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: repro help test test-all clients lint coverage check-lock bench clean
+.PHONY: repro report help test test-all clients browser lint coverage check-lock bench clean
 
 repro: $(INSTALLED)  ## bring every stale stage up to date and print the comparison
 	python -m ragcun.params
 	dvc repro
 	@cat metrics/comparison.md
+
+report: $(INSTALLED)  ## write report/report.html and the figures again, from the results that are there
+	dvc repro --force --single-item compare
+	@echo 'open report/report.html'
 
 help:  ## list the targets
 	@echo 'Usage: make [TARGET] [TORCH=cpu] [PYTHON=python3.12]; without a target: repro'
@@ -38,6 +42,13 @@ test-all: $(INSTALLED)  ## every test
 
 clients: $(CLIENTS)/.installed  ## real clients load an exported model (MODEL=models/NAME, else a tiny one)
 	RAGCUN_CLIENTS_MODEL=$(MODEL) $(CLIENTS)/bin/python -m pytest -m clients tests/clients
+
+# Where there is none and no apt-get, the tests that need one are left out.
+browser:  ## install Chromium, in which the report is tested, unless there is one
+	@if command -v chromium || command -v chromium-browser || command -v google-chrome; then exit 0; fi; \
+	if ! command -v apt-get; then echo 'no apt-get: install Chromium to run the tests marked browser'; exit 0; fi; \
+	sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	$$sudo apt-get update --quiet && $$sudo apt-get install --yes --quiet --no-install-recommends chromium
 
 lint: $(INSTALLED)  ## check format, lint and types: ruff and mypy
 	ruff format --check .

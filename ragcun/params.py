@@ -17,11 +17,14 @@ from ragcun.core.errors import RagcunError
 from ragcun.param_data import Data
 from ragcun.param_forms import Metric, Name, Place, Section, describe
 
-Dtype = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16"]
+Dtype = Literal["auto", Precision]
 Engine = Literal["auto", "torch", "openvino"]
 Role = Literal["query", "passage"]
 UnsupervisedPairs = Literal["crops", "inverse_cloze", "title_body"]
 ProjectionInit = Literal["base", "random"]
+ProjectionKind = Literal["two_layer", "linear"]
+NormalizeBase = Literal["keep", "drop"]
 Schedule = Literal["linear", "cosine", "constant"]
 Tracker = Literal["tensorboard", "wandb", "mlflow", "dvclive"]
 Similarity = Literal["cosine", "euclidean", "dot"]
@@ -199,7 +202,9 @@ class Tracking(Section):
 class Params(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     base_model: Place
+    normalize_base: NormalizeBase
     freeze_base: bool
+    projection: ProjectionKind
     # Isotropy is of two dimensions or more.
     output_dim: Annotated[int, Field(ge=2)] | None
     similarity: Similarity
@@ -213,6 +218,15 @@ class Params(Section):
     finetune: Finetune
     evaluate: Evaluate
     tracking: Tracking
+
+    @model_validator(mode="after")
+    def _dropout_has_its_place(self) -> Self:
+        if self.dropout and self.projection == "linear":
+            raise ValueError(
+                f"dropout is {self.dropout:g}, but lies between the two layers of a projection, and projection is linear: "
+                "set dropout to 0, or projection to two_layer"
+            )
+        return self
 
     @model_validator(mode="after")
     def _negatives_are_there(self) -> Self:

@@ -20,7 +20,8 @@ def main() -> None:
     (name,) = sys.argv[1:]
     params = load_params()
     with distributed.process_group(params.ddp.timeout):
-        model = load_base("models/base", device=str(distributed.device()))
+        device = str(distributed.device())
+        model = load_base("models/base", normalize=params.normalize_base, device=device)
         encoder = TextEncoder.of(model, params.embed)
         for part, benchmark in read_parts(Path("data/benchmarks", name)).items():
             stand_ins = [drawn.text for drawn in stand_in_queries(benchmark.doc_texts)]

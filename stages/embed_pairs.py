@@ -19,7 +19,8 @@ def main() -> None:
     (task,) = sys.argv[1:]
     params = load_params()
     with distributed.process_group(params.ddp.timeout):
-        model = load_base("models/base", device=str(distributed.device()))
+        device = str(distributed.device())
+        model = load_base("models/base", normalize=params.normalize_base, device=device)
         encoder = TextEncoder.of(model, params.embed)
         texts = read_texts(Path("data/pairs", task))
         lists = {"texts": Texts(texts["text"].tolist(), texts["role"].tolist())}

@@ -32,6 +32,9 @@ _UNDER_TORCHRUN = "TORCHELASTIC_ERROR_FILE" in os.environ
 
 # A line a second is enough where bars go to a log file.
 os.environ.setdefault("TQDM_MININTERVAL", "1")
+# NumPy's own threads: its matrices here are small, and beside another busy process they cost 30 times one thread's time. Their
+# number would decide the last digits too. torch, which does the large products, has threads of its own.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def run_stage(main: Callable[[], object]) -> None:

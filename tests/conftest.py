@@ -21,13 +21,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Order the tests, and leave out what needs a CUDA device or clients where there are none: no skip is then a gap."""
+    """Order the tests, and leave out what needs a CUDA device, clients or a browser where there is none: no skip is then a gap."""
     # The longest files first, so that short ones fill the end. test_pipeline.py makes the project that others run, so these
     # come after two that do without.
     first = ["pipeline", "sources_chain", "faults", "nodes", "experiment_runs", "own_data", "kills"]
     order = {f"test_{name}.py": place - len(first) for place, name in enumerate(first)}
     items.sort(key=lambda item: order.get(item.path.name, 0))
-    for marker, there in (("gpu", _has_cuda), ("clients", _has_clients), ("latex", _has_latex)):
+    for marker, there in (
+        ("gpu", _has_cuda),
+        ("clients", _has_clients),
+        ("browser", _has_browser),
+        ("latex", _has_latex),
+    ):
         marked = [item for item in items if item.get_closest_marker(marker)]
         if marked and not there():
             config.hook.pytest_deselected(items=marked)
@@ -36,6 +41,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _has_clients() -> bool:
     return find_spec("fastembed") is not None
+
+
+def _has_browser() -> bool:
+    from tests.browser import chromium
+
+    return chromium() is not None
 
 
 def _has_latex() -> bool:

@@ -26,6 +26,7 @@ CONTROLS = {"untrained", "random_projection"}
 DENSE = {"base", "pretrain", *STRATEGIES, *CONTROLS}
 TRAININGS = {f"finetune@{name}" for name in STRATEGIES}
 EVALUATIONS = {f"evaluate@{model}-tiny" for model in DENSE}
+EMBEDDINGS = {"embed_pairs@finetune", "embed_pairs@pretrain", "embed_benchmark@tiny"}
 STARTS = TRAININGS | {"pretrain"} | {f"control@{name}" for name in CONTROLS}
 
 

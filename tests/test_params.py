@@ -59,6 +59,7 @@ def test_a_number_that_arrives_as_text_is_converted(tmp_path: Path) -> None:
         ({"whitening": 1.5}, ["whitening", "1.5"]),
         ({"whitening": -0.1}, ["whitening", "-0.1"]),
         ({"similarity": "manhattan"}, ["similarity", "manhattan", "euclidean"]),
+        ({"projection": "linear", "dropout": 0.1}, ["dropout is 0.1", "set dropout to 0, or projection to two_layer"]),
         ({"ddp__nproc_per_node": 0}, ["ddp.nproc_per_node", "0"]),
         ({"ddp__nproc_per_node": "all"}, ["ddp.nproc_per_node", "all"]),
         ({"finetune__shared__negatives": 99}, ["finetune.shared.negatives", "data.mined_negatives"]),

@@ -44,7 +44,7 @@ WHOLE_SHARE = ([0, 1], [-SMALL, 1 + 2**-52, *NO_NUMBER])
 MIDDLE_SHARE = ([SMALL, BELOW_1], [0, 1, *NO_NUMBER])
 NOT_NEGATIVE = ([0, 1e9], [-SMALL, *NO_NUMBER])
 SCHEDULE = (["linear", "cosine", "constant"], ["quadratic", True])
-DTYPE = (["float32", "bfloat16"], ["float16", None])
+DTYPE = (["auto", "float32", "bfloat16"], ["float16", None])
 SWITCH = ([True, False], ["perhaps", 2, None])
 TEXT = (["main", "a b"], ["", "  ", True, None])
 PLACE = (["x", "./a b.jsonl", "~/a"], ["", " \t", "https://host/a.jsonl", True, None])
@@ -99,7 +99,9 @@ TABLE: dict[type[BaseModel], dict[str, tuple[list[Any], list[Any]]]] = {
     Params: {
         "seed": SEED,
         "base_model": PLACE,
+        "normalize_base": (["keep", "drop"], [True, "never", None]),
         "freeze_base": SWITCH,
+        "projection": (["two_layer", "linear"], ["three_layer", None]),
         "output_dim": least(2, or_none=True),
         "similarity": (["cosine", "euclidean", "dot"], ["manhattan", None]),
         "whitening": WHOLE_SHARE,

@@ -11,7 +11,19 @@ from ragcun.data.pairs import read_pairs
 from ragcun.report.comparison import WITH_ADAPT
 from ragcun.sources.source_report import SourceReport
 from tests import tiny_source
-from tests.project import CONTROLS, DENSE, EVALUATIONS, OPENED, STARTS, TRAININGS, Project, is_fused, models_of, ran
+from tests.project import (
+    CONTROLS,
+    DENSE,
+    EMBEDDINGS,
+    EVALUATIONS,
+    OPENED,
+    STARTS,
+    TRAININGS,
+    Project,
+    is_fused,
+    models_of,
+    ran,
+)
 
 # Measures of a space of so few texts: eight of documents and of queries, and two of both together.
 SPACE = 8 + 8 + 2
@@ -117,6 +129,8 @@ def test_nothing_that_the_pairs_test_asks_for_is_in_the_pairs(project: Project) 
         ({"pretrain__temperature": 0.5}, {"pretrain"}),
         ({"pretrain__num_pairs": 41}, {"prepare_pretraining", "pretrain"}),
         ({"whitening": 0.1}, STARTS),
+        ({"projection": "linear"}, STARTS),
+        ({"normalize_base": "drop"}, STARTS | EMBEDDINGS),
         ({"freeze_base": False}, {"finetune@pretrain_finetune"}),
         ({"data__mined_negatives": 3}, {"prepare_pairs"}),
         ({"data__seed": 1}, {"download@pairs", "download@passages"}),

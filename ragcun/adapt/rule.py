@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.optimize import brentq
 
 from ragcun.core.errors import RagcunError
 from ragcun.measure.covariance import mean_and_covariance
@@ -109,6 +108,8 @@ class Statistics:
             return 0.0
         if self.isoscore(MAX_GAMMA) <= target:
             return MAX_GAMMA
+        from scipy.optimize import brentq  # only here: loading it takes half a second
+
         return float(brentq(lambda gamma: self.isoscore(gamma) - target, 0.0, MAX_GAMMA, xtol=1e-4))
 
 

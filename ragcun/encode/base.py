@@ -12,12 +12,13 @@ import torch
 from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
+from sentence_transformers.sentence_transformer.modules import Normalize
 from sentence_transformers.util import batch_to_device
-from torch import Tensor
+from torch import Tensor, nn
 
 from ragcun.core.errors import RagcunError, unsupported_similarity, without_pooling
 from ragcun.encode.layout import LAYOUT_FILE, saved_base_length
-from ragcun.params import Role, Similarity
+from ragcun.params import NormalizeBase, Role, Similarity
 
 # Their position ids begin after the padding token's id, so they read fewer tokens than they have positions.
 _POSITIONS_AFTER_PADDING = {"mpnet", "roberta", "xlm-roberta", "camembert"}
@@ -27,8 +28,11 @@ _PROMPTS: dict[Role, tuple[str, ...]] = {"query": ("query",), "passage": ("docum
 _TASKS: dict[Role, str] = {"query": "query", "passage": "document"}
 
 
-def load_base(path: str, **kwargs: Any) -> SentenceTransformer:
+def load_base(path: str, *, normalize: NormalizeBase = "keep", **kwargs: Any) -> SentenceTransformer:
     """Load a SentenceTransformer; from a model that ragcun saved, the base without the projection.
+
+    Args:
+        normalize: whether to keep or drop a Normalize that is its last module.
 
     Raises:
         RagcunError: there is none at `path`, or it does not give the embeddings that ragcun needs.
@@ -48,9 +52,22 @@ def load_base(path: str, **kwargs: Any) -> SentenceTransformer:
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise RagcunError(f"{path} does not load as a SentenceTransformer: {error}") from error
     check_base(model, path)
-    if not Path(path, LAYOUT_FILE).is_file():
+    saved = Path(path, LAYOUT_FILE).is_file()
+    modules = list(model)[: saved_base_length(Path(path), len(model)) if saved else len(model)]
+    if normalize == "drop" and ends_in_normalize(modules):
+        modules.pop()
+    if len(modules) == len(model):
         return model
-    return SentenceTransformer(modules=list(model)[: saved_base_length(Path(path), len(model))], **settings_of(model))
+    return SentenceTransformer(modules=modules, **settings_of(model))
+
+
+def ends_in_normalize(modules: Sequence[nn.Module]) -> bool:
+    """Whether the last of several modules is a Normalize.
+
+    >>> ends_in_normalize(list(tiny))
+    False
+    """
+    return len(modules) > 1 and isinstance(modules[-1], Normalize)
 
 
 def settings_of(model: SentenceTransformer) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from ragcun.core.errors import RagcunError
 from ragcun.encode.base import cut_texts_at
 from ragcun.encode.fixed_shapes import fixed_shape_batches
 from ragcun.encode.openvino_engine import run_on_openvino, runs_on_openvino
+from ragcun.encode.precision import precision
 from ragcun.encode.store import MADE_BY
 from ragcun.params import Dtype, Embed, Engine, Role
 
@@ -32,7 +33,7 @@ class TextEncoder:
 
     Args:
         model: its prompts for queries and documents apply.
-        dtype: float32, or bfloat16 for autocast.
+        dtype: float32, bfloat16, or auto: bfloat16 where the device computes in it.
         batch_tokens: tokens in one forward pass, about.
         max_length: tokens after which a text is cut; None keeps the model's own limit.
         engine: torch; openvino, which then stays in the model; or auto: openvino on a processor, where the model begins
@@ -55,10 +56,15 @@ class TextEncoder:
         self.model = model.eval()
         self.engine = _chosen(engine, model)
         self._compiled = False
-        self.dtype, self.batch_tokens = dtype, batch_tokens
+        self.precision, self.batch_tokens = precision(dtype, model.device), batch_tokens
         cut_texts_at(model, max_length)
         self.dim = model.get_embedding_dimension()
-        made_by = {"engine": _versioned(self.engine), "device": _device_class(model), "batch_tokens": batch_tokens}
+        made_by = {
+            "engine": _versioned(self.engine),
+            "device": _device_class(model),
+            "precision": self.precision,
+            "batch_tokens": batch_tokens,
+        }
         self.description = describe(model, list(model), dtype)
         self.manifest = self.description | {MADE_BY: made_by}
         self._salt = json.dumps(self.manifest, sort_keys=True).encode()
@@ -85,9 +91,10 @@ class TextEncoder:
     def batches(self, texts: Sequence[str], role: Role) -> Iterator[tuple[list[int], np.ndarray]]:
         """As `encode`, but batch by batch: the places of n texts, and their vectors, (n, d) float32."""
         if texts and self.engine == "openvino" and not self._compiled:
-            run_on_openvino(self.model, self.dtype)
+            run_on_openvino(self.model, self.precision)
             self._compiled = True
-        for rows, vectors in encode_batches(self.model, texts, role, dtype=self.dtype, batch_tokens=self.batch_tokens):
+        batches = encode_batches(self.model, texts, role, dtype=self.precision, batch_tokens=self.batch_tokens)
+        for rows, vectors in batches:
             finite = np.isfinite(vectors).all(axis=1)
             if not finite.all():
                 raise RagcunError(
@@ -120,8 +127,9 @@ def encode_batches(
     >>> list(encode_batches(tiny, ["river boat"], "query", dtype="float32", batch_tokens=64))
     [([0], array([[0.5, 0.5]], dtype=float32))]
     """
+    reduced = precision(dtype, model.device) == "bfloat16"
     for rows, features in fixed_shape_batches(model, texts, role, batch_tokens):
-        with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
+        with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=reduced):
             vectors = model(batch_to_device(features, model.device))["sentence_embedding"]
         yield rows, vectors[: len(rows), : model.truncate_dim].float().cpu().numpy()
 
@@ -133,7 +141,7 @@ def _in_order(batches: Iterator[tuple[list[int], np.ndarray]], count: int, dim: 
     return vectors
 
 
-def describe(model: SentenceTransformer, modules: Sequence[nn.Module], dtype: str) -> dict[str, Any]:
+def describe(model: SentenceTransformer, modules: Sequence[nn.Module], dtype: Dtype) -> dict[str, Any]:
     """What the vectors are of that `modules` of `model` give: two with one description are equal, up to rounding.
 
     >>> sorted(describe(tiny, list(tiny), "float32"))

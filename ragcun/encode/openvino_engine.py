@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ragcun.core.errors import RagcunError
 from ragcun.encode.base import preprocess
-from ragcun.params import Dtype
+from ragcun.params import Precision
 
 _TENSORS = ("input_ids", "attention_mask", "token_type_ids")
 # Of two lengths, so that the graph keeps the mask; of another shape than those it is checked with.
@@ -53,7 +53,7 @@ def runs_on_openvino(model: SentenceTransformer) -> bool:
     return read.get("method") == "forward" and names == ["last_hidden_state"]
 
 
-def run_on_openvino(model: SentenceTransformer, dtype: Dtype) -> None:
+def run_on_openvino(model: SentenceTransformer, dtype: Precision) -> None:
     """From now on OpenVINO computes the forward passes of `model`'s transformer, which so has no gradients.
 
     Raises:
@@ -77,7 +77,7 @@ def run_on_openvino(model: SentenceTransformer, dtype: Dtype) -> None:
 class _Compiled:
     """A transformer compiled by OpenVINO, called as its `forward` is."""
 
-    def __init__(self, transformer: nn.Module, inputs: dict[str, Tensor], dtype: Dtype) -> None:
+    def __init__(self, transformer: nn.Module, inputs: dict[str, Tensor], dtype: Precision) -> None:
         openvino = import_openvino()
         self.names = list(inputs)
         with warnings.catch_warnings():

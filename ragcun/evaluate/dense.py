@@ -18,6 +18,7 @@ from ragcun.encode.store import read_embeddings, scratch_folder, shared_array
 from ragcun.evaluate.adapted import adapted_vectors
 from ragcun.evaluate.compression import compression
 from ragcun.evaluate.cost import cost
+from ragcun.evaluate.picture import picture
 from ragcun.evaluate.results import Evaluation, score_run, search_depth
 from ragcun.evaluate.space import corpus_space, query_space
 from ragcun.evaluate.vectors import Vectors
@@ -45,7 +46,7 @@ def evaluate_dense(
         compress: whether the model is also evaluated in less space, for `Evaluation.compression`.
     """
     with benchmark_vectors(model, benchmark, embeddings, embed) as vectors, scratch_folder() as scratch:
-        plain = replace(_evaluate(vectors, benchmark, top_k), cost=cost(model, vectors))
+        plain = replace(_evaluate(vectors, benchmark, top_k), cost=cost(model, vectors), picture=picture(vectors))
         if compress:
             plain = replace(plain, compression=compression(vectors, benchmark))
         rows = stand_in_rows(len(vectors.corpus))
@@ -54,7 +55,7 @@ def evaluate_dense(
             return plain
         there, adaptation = adapted_vectors(vectors, rows, adapt, scratch)
         adapted = plain if adaptation.left_alone else _evaluate(there, benchmark, top_k)
-        adapted = replace(adapted, adaptation=adaptation.figures(), cost=plain.cost, compression=None)
+        adapted = replace(adapted, adaptation=adaptation.figures(), cost=plain.cost, compression=None, picture=None)
         return replace(plain, adapted=adapted)
 
 

@@ -1,4 +1,4 @@
-"""The result of an evaluation and its files: metrics, measures, TREC runs and scores per query.
+"""The result of an evaluation and its files: metrics, measures, TREC runs, and scores per query as Parquet.
 
 A benchmark with several parts is searched part by part and is one evaluation: its query ids are `part/id`, and its means
 are the means of the parts' means (as BEIR reports CQADupStack).
@@ -27,6 +27,7 @@ Measures = dict[str, dict[str, float]]
 
 MEASURES_FILE = "measures.json"
 COMPRESSION_FILE = "compression.csv"
+PICTURE_FILE = "picture.parquet"
 # Beside a model's results, in a folder of the first name, are those of the adapted model.
 ADAPTED, ADAPTATION = "adapted", "adaptation"
 LEFT_ALONE = "left_alone"
@@ -43,7 +44,7 @@ class Evaluation:
 
     The scores of a benchmark with parts have a column `part`. `adapted` is the evaluation of the same model, adapted to
     the corpus without a label; its `adaptation` says how far. `compression` has a row for each format of the documents' vectors
-    (ragcun.evaluate.compression).
+    (ragcun.evaluate.compression), and `picture` what the figures of the space need (ragcun.evaluate.picture).
     """
 
     runs: dict[str, Run]
@@ -55,6 +56,7 @@ class Evaluation:
     fusion: dict[str, float] | None = None
     cost: dict[str, float] | None = None
     compression: pd.DataFrame | None = None
+    picture: pd.DataFrame | None = None
 
     def measures(self) -> Measures:
         """All that is reported."""
@@ -127,8 +129,9 @@ def join_parts(parts: Mapping[str, Evaluation]) -> Evaluation:
     together = join_parts(adapted) if any_adapted else None
     compressed = _mean_formats([part.compression for part in parts.values() if part.compression is not None])
     whole = Evaluation(runs, per_query, isotropy, adaptation, together, query_space=queries, compression=compressed)
-    # Of the model, so the same in every part.
-    return replace(whole, cost=next(iter(parts.values())).cost)
+    # The cost is of the model, so the same in every part. Parts are spaces apart, and a figure is of one: the first part's.
+    first = next(iter(parts.values()))
+    return replace(whole, cost=first.cost, picture=first.picture)
 
 
 def _mean_formats(tables: Sequence[pd.DataFrame]) -> pd.DataFrame | None:
@@ -156,6 +159,8 @@ def write_evaluation(evaluation: Evaluation, metrics_file: Path, runs_folder: Pa
         write_runs(evaluation, partial, run_depth, tag)
         if evaluation.compression is not None:
             evaluation.compression.to_csv(partial / COMPRESSION_FILE, index=False, lineterminator="\n")
+        if evaluation.picture is not None:
+            evaluation.picture.to_parquet(partial / PICTURE_FILE, index=False)
         if evaluation.adapted is not None:
             write_runs(evaluation.adapted, partial / ADAPTED, run_depth, f"{tag}+adapt")
     write_json(metrics_file, evaluation.summary())
@@ -166,18 +171,17 @@ def write_runs(evaluation: Evaluation, folder: Path, run_depth: int, tag: str) -
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / MEASURES_FILE, evaluation.measures())
     for split, scores in evaluation.per_query.items():
-        scores.to_csv(folder / f"{split}.tsv", sep="\t", float_format="%.6g")
+        scores.rename_axis("query").reset_index().to_parquet(folder / f"{split}.parquet", index=False)
         with (folder / f"{split}.trec").open("w", encoding="utf-8") as file:
             file.writelines(_trec_lines(evaluation.runs[split], run_depth, tag))
 
 
 def read_scores(folder: Path, split: str) -> pd.DataFrame:
     """The scores per query that `write_runs` wrote, indexed by query id. Raises RagcunError where there are none."""
-    path = folder / f"{split}.tsv"
+    path = folder / f"{split}.parquet"
     if not path.is_file():
         raise RagcunError(f"{path} is missing: run the evaluation first, with `dvc repro`")
-    # Ids may look like numbers or like missing values.
-    return pd.read_csv(path, sep="\t", dtype={"query": str}, keep_default_na=False).set_index("query")
+    return pd.read_parquet(path).set_index("query")
 
 
 def _trec_lines(run: Run, depth: int, tag: str) -> Iterator[str]:

@@ -18,6 +18,7 @@ from ragcun.encode.base import in_fp32, load_base, settings_of
 from ragcun.encode.encoder import describe
 from ragcun.encode.layout import saved_base_length, write_layout
 from ragcun.model.projection import Head, build_projection
+from ragcun.params import NormalizeBase, ProjectionKind
 
 
 class IsotropicGaussianEncoder(SentenceTransformer):
@@ -25,12 +26,14 @@ class IsotropicGaussianEncoder(SentenceTransformer):
 
     Args:
         model_name_or_path: a folder saved by this class. Its projection is loaded; `output_dim`, `base_model` and
-            `dropout` do not apply.
+            the three after `freeze_layers` do not apply.
         output_dim: D, the dimension of the embeddings; None keeps the base's dimension d.
         base_model: a SentenceTransformer folder or name.
         freeze_base: keep the base fixed and in evaluation mode, even after `.train()`.
         freeze_layers: of a base that trains, the number of lowest layers that stay fixed, with the embeddings below them.
         dropout: between the projection's two layers.
+        normalize_base: whether to keep or drop a Normalize that the base ends in.
+        projection: two_layer, or linear: one layer without bias.
         similarity: stored in the model's config; None keeps that of the loaded model.
 
     Raises:
@@ -50,6 +53,8 @@ class IsotropicGaussianEncoder(SentenceTransformer):
         freeze_base: bool = True,
         freeze_layers: int = 0,
         dropout: float = 0.0,
+        normalize_base: NormalizeBase = "keep",
+        projection: ProjectionKind = "two_layer",
         similarity: Literal["cosine", "euclidean", "dot"] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -58,13 +63,13 @@ class IsotropicGaussianEncoder(SentenceTransformer):
             self.float()
             self.base_length = saved_base_length(Path(model_name_or_path), len(self))
         else:
-            base = load_base(base_model, **kwargs)
+            base = load_base(base_model, normalize=normalize_base, **kwargs)
             base_dim = base.get_embedding_dimension()
             assert base_dim is not None
-            projection = build_projection(base_dim, output_dim or base_dim, dropout)
+            layers = build_projection(base_dim, output_dim or base_dim, dropout, projection)
             settings = settings_of(base)
             settings["similarity_fn_name"] = similarity or settings["similarity_fn_name"]
-            super().__init__(modules=[*base, *projection], **settings)
+            super().__init__(modules=[*base, *layers], **settings)
             self.base_length = len(base)
         # Whether training drops a forward pass's activations, which the backward pass then computes again.
         self.recompute = False
@@ -80,7 +85,7 @@ class IsotropicGaussianEncoder(SentenceTransformer):
 
     @property
     def projection(self) -> list[nn.Module]:
-        """The projection's modules: Dense, perhaps Dropout, Dense."""
+        """The projection's modules: Dense, perhaps Dropout, Dense; or one Dense."""
         return list(self)[self.base_length :]
 
     def head(self) -> Head:

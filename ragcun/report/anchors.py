@@ -1,7 +1,9 @@
 """Scores that others published, beside those measured here: a pipeline that misses them measures something else."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -26,13 +28,11 @@ def anchors(comparison: Comparison, base_model: str, published: Path = PUBLISHED
       model benchmark  published  measured
     0  bm25      tiny        0.9       1.0
     """
-    known = yaml.safe_load(published.read_text(encoding="utf-8"))
-    rows = []
-    for row in comparison.test.to_dict("records"):
-        name = {"bm25": "bm25", BASELINE: base_model}.get(row["model"])
-        for of, entry in known.items():
-            if name in entry["names"] and row["benchmark"] in entry[METRIC]:
-                rows.append(_anchor(row, of, entry))
+    rows = [
+        found
+        for row in comparison.test.to_dict("records")
+        for found in anchors_of(row["model"], {row["benchmark"]: float(row[METRIC])}, base_model, published)
+    ]
     for row in rows:
         if abs(row["difference"]) > TOLERANCE:
             logger.warning(
@@ -43,15 +43,29 @@ def anchors(comparison: Comparison, base_model: str, published: Path = PUBLISHED
     return pd.DataFrame(rows)
 
 
-def _anchor(row: dict, of: str, entry: dict) -> dict:
-    published = float(entry[METRIC][row["benchmark"]])
-    measured = float(row[METRIC])
-    return {
-        "model": row["model"],
-        "benchmark": row["benchmark"],
-        "of": of,
-        "published": published,
-        "measured": measured,
-        "difference": measured - published,
-        "source": entry["source"],
-    }
+def anchors_of(
+    model: str, measured: Mapping[str, float], base_model: str, published: Path = PUBLISHED
+) -> list[dict[str, Any]]:
+    """The anchors of one row of the comparison, from its NDCG@10 by benchmark.
+
+    >>> Path("published.yaml").write_text("bm25: {names: [bm25], source: a paper, ndcg@10: {tiny: 0.5, other: 0.5}}")
+    72
+    >>> [(row["benchmark"], row["difference"]) for row in anchors_of("bm25", {"tiny": 1.0}, "", Path("published.yaml"))]
+    [('tiny', 0.5)]
+    """
+    name = {"bm25": "bm25", BASELINE: base_model}.get(model)
+    known = yaml.safe_load(published.read_text(encoding="utf-8"))
+    return [
+        {
+            "model": model,
+            "benchmark": benchmark,
+            "of": of,
+            "published": float(entry[METRIC][benchmark]),
+            "measured": score,
+            "difference": score - float(entry[METRIC][benchmark]),
+            "source": entry["source"],
+        }
+        for benchmark, score in measured.items()
+        for of, entry in known.items()
+        if name in entry["names"] and benchmark in entry[METRIC]
+    ]

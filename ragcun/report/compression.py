@@ -1,15 +1,11 @@
-"""What vectors lose in less space: the evaluations' tables put together, and drawn as NDCG@10 over bytes."""
+"""What vectors lose in less space: the evaluations' tables put together."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import pandas as pd
 
 from ragcun.evaluate.results import COMPRESSION_FILE
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
 
 COLUMNS = ["model", "benchmark", "dimensions", "format", "bytes", "ndcg@10", "dev_ndcg@10"]
 
@@ -57,40 +53,6 @@ def _as_text(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     scores = table.columns.difference(list(keys))
     table[scores] = table[scores].map(lambda value: "" if pd.isna(value) else f"{value:.4f}")
     return table
-
-
-def draw_compression(table: pd.DataFrame, models: Sequence[str], path: Path) -> None:
-    """Write a PNG: for each benchmark NDCG@10 over bytes a document, a colour for each of the models.
-
-    Every format is a point; a line joins those that no smaller format equals or beats.
-
-    >>> rows = [("base", "a", 2, "float32", 8, 0.5, 0.4), ("base", "a", 2, "int8", 2, 0.25, 0.2)]
-    >>> draw_compression(pd.DataFrame(rows, columns=COLUMNS), ["base"], Path("compression.png"))
-    >>> pyplot.imread("compression.png").shape
-    (600, 750, 4)
-    """
-    benchmarks = list(dict.fromkeys(table["benchmark"])) or [""]
-    figure, axes = pyplot.subplots(
-        1, len(benchmarks), figsize=(0.5 + 4.5 * len(benchmarks), 4), layout="constrained", squeeze=False
-    )
-    for benchmark, plot in zip(benchmarks, axes[0], strict=True):
-        for place, model in enumerate(models):
-            part = table[(table["benchmark"] == benchmark) & (table["model"] == model)].sort_values("bytes")
-            if len(part):
-                plot.plot(part["bytes"], part["ndcg@10"], ".", color=f"C{place}", alpha=0.4)
-                best = frontier(part)
-                plot.plot(best["bytes"], best["ndcg@10"], "-o", markersize=4, color=f"C{place}", label=model)
-        plot.set_xscale("log", base=2)
-        plot.xaxis.set_major_formatter("{x:,.0f}")
-        plot.set_xlabel("bytes a document")
-        plot.set_title(benchmark, fontsize=10)
-        plot.spines[["top", "right"]].set_visible(False)
-    axes[0][0].set_ylabel("NDCG@10")
-    if len(table):
-        axes[0][-1].legend(fontsize=8, frameon=False, loc="lower right")
-    # No version of the library in the file: the same figures give the same bytes.
-    figure.savefig(path, format="png", dpi=150, metadata={"Software": None})
-    pyplot.close(figure)
 
 
 def frontier(table: pd.DataFrame) -> pd.DataFrame:

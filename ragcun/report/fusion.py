@@ -170,7 +170,7 @@ def write_fused(
 
     >>> write_fused("tiny", {"": tiny_benchmark}, [("base", "rrf")], runs=tiny_runs, root=Path("fused"))
     >>> sorted(path.name for path in Path("fused/base/rrf/tiny").iterdir())
-    ['measures.json', 'test.trec', 'test.tsv']
+    ['measures.json', 'test.parquet', 'test.trec']
     """
     queries = [_id(part, query) for part, each in parts.items() for query in each.all_queries]
     lexical = _read(runs / "bm25" / benchmark, parts) if rows else []

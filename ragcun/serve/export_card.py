@@ -1,14 +1,17 @@
 """The README.md of an export: what the model is and gives, what made it, and how each client loads it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jinja2 import Environment
 from sentence_transformers import SentenceTransformer
 
 from ragcun.model.card import MINIMUM_VERSION
+from ragcun.params import PARAMS_FILE
+from ragcun.report.anchors import PUBLISHED, anchors_of
 
 # The oldest release that the copy for older clients is tested with.
 OLDEST_VERSION = "2.7"
@@ -45,6 +48,20 @@ NDCG@10 of the test queries; `base` is the model it was trained from, `bm25` the
 | {{ benchmark }} |{% for score in row %} {{ "%.4f" % score if score is not none else "" }} |{% endfor %}
 
 {% endfor %}
+{% if published %}
+
+Published for the same models, and measured here:
+
+| model | benchmark | published | measured |
+| --- | --- | --: | --: |
+{% for each in published %}
+| {{ each.of }} | {{ each.benchmark }} | {{ "%.4f" % each.published }} | {{ "%.4f" % each.measured }} |
+{% endfor %}
+
+{% for source in sources %}
+* {{ source }}
+{% endfor %}
+{% endif %}
 {% else %}
 This folder was exported without `metrics/`: no score is known here.
 {% endif %}
@@ -87,16 +104,19 @@ sentence-transformers {{ minimum }} or newer:
 from sentence_transformers import SentenceTransformer
 
 model = SentenceTransformer("{{ name }}")
-queries = model.encode_query(["who wrote Candide"])
+query = model.encode_query("who wrote Candide")
 documents = model.encode_document(["Candide. Candide is a satire by Voltaire."])
-print(model.similarity(queries, documents))
+print(model.similarity(query, documents))
 ```
 {% if older %}
 
 sentence-transformers {{ oldest }} to 5, and what reads its folders:
 
 ```python
+from sentence_transformers import SentenceTransformer
+
 model = SentenceTransformer("{{ name }}/older-clients")
+query = model.encode("{{ prompts.query }}who wrote Candide")
 ```
 {% endif %}
 {% if onnx %}
@@ -113,7 +133,7 @@ read = tokenizer.encode_batch(["{{ prompts.query }}who wrote Candide"])
 feed = {"input_ids": [r.ids for r in read], "attention_mask": [r.attention_mask for r in read], \
 "token_type_ids": [r.type_ids for r in read]}
 feed = {each.name: np.array(feed[each.name]) for each in session.get_inputs()}
-(vectors,) = session.run(["sentence_embedding"], feed)
+query = session.run(["sentence_embedding"], feed)[0][0]
 ```
 
 FastEmbed:
@@ -124,16 +144,40 @@ from fastembed.common.model_description import ModelSource, PoolingType
 
 TextEmbedding.add_custom_model(model="{{ name }}", pooling=PoolingType.DISABLED, normalization=False, dim={{ dim }}, \
 sources=ModelSource(hf="{{ name }}"), model_file="model.onnx")
-vectors = list(TextEmbedding("{{ name }}", specific_model_path="{{ name }}/onnx").embed(["a text"]))
+model = TextEmbedding("{{ name }}", specific_model_path="{{ name }}/onnx")
+(query,) = model.embed(["{{ prompts.query }}who wrote Candide"])
 ```
 {% endif %}
 
-LangChain, LlamaIndex, Haystack (each loads the folder by sentence-transformers):
+LangChain (`pip install langchain-huggingface`), LlamaIndex (`llama-index-embeddings-huggingface`) and Haystack
+(`sentence-transformers-haystack`) load the folder by sentence-transformers:
 
 ```python
-HuggingFaceEmbeddings(model_name="{{ name }}")                                    # langchain_huggingface
-HuggingFaceEmbedding(model_name="{{ name }}")                                     # llama_index.embeddings.huggingface
-SentenceTransformersTextEmbedder(model="{{ name }}")                              # haystack.components.embedders
+from langchain_huggingface import HuggingFaceEmbeddings
+
+model = HuggingFaceEmbeddings(
+    model_name="{{ name }}",
+    encode_kwargs={"prompt": "{{ prompts.document }}"},
+    query_encode_kwargs={"prompt": "{{ prompts.query }}"},
+)
+query = model.embed_query("who wrote Candide")
+```
+
+```python
+from llama_index.embeddings.huggingface import HuggingFaceEmbedding
+
+model = HuggingFaceEmbedding(
+    "{{ name }}", query_instruction="{{ prompts.query }}", text_instruction="{{ prompts.document }}"
+)
+query = model.get_query_embedding("who wrote Candide")
+```
+
+```python
+from haystack_integrations.components.embedders.sentence_transformers import SentenceTransformersTextEmbedder
+
+model = SentenceTransformersTextEmbedder("{{ name }}", prefix="{{ prompts.query }}")
+model.warm_up()
+query = model.run("who wrote Candide")["embedding"]
 ```
 
 PostgreSQL with pgvector: a column `embedding vector({{ dim }})`, and `ORDER BY embedding <=> query LIMIT 10`.
@@ -195,6 +239,7 @@ def write_card(
     """
     models, scores = _scores(project / "metrics", trained)
     data = _training_data(project / "data/raw")
+    published = _published(project, dict(scores), models)
     environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     text = environment.from_string(_CARD).render(
         name=name,
@@ -203,6 +248,8 @@ def write_card(
         similarity=model.similarity_fn_name,
         models=models,
         scores=scores,
+        published=published,
+        sources=sorted({each["source"] for each in published}),
         **parity,
         older="older-clients" in parity["artefacts"],
         onnx="onnx/model.onnx" in parity["artefacts"],
@@ -227,6 +274,21 @@ def _scores(metrics: Path, name: str) -> tuple[list[str], Sequence[tuple[str, li
         return None if found is None else float(found)
 
     return models, [(file.removesuffix(".json"), [score(model, file) for model in models]) for file in files]
+
+
+def _published(
+    project: Path, scores: Mapping[str, Sequence[float | None]], models: Sequence[str]
+) -> list[dict[str, Any]]:
+    """What others published for the models beside this one, on the benchmarks that it was evaluated on."""
+    known, params = project / PUBLISHED, project / PARAMS_FILE
+    if not (known.is_file() and params.is_file()):
+        return []
+    base = yaml.safe_load(params.read_text(encoding="utf-8"))["base_model"]
+    found = []
+    for place, model in enumerate(models):
+        measured = {benchmark: row[place] for benchmark, row in scores.items()}
+        found += anchors_of(model, {name: each for name, each in measured.items() if each is not None}, base, known)
+    return found
 
 
 def _training_data(raw: Path) -> list[dict[str, Any]]:

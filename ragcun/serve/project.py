@@ -17,6 +17,7 @@ from ragcun.encode.layout import LAYOUT_FILE, known_base
 from ragcun.encode.store import MANIFEST, read_embeddings
 from ragcun.model.saved import saved_projection
 from ragcun.params import Embed
+from ragcun.serve.base_lengths import as_the_base_gives
 from ragcun.serve.vector_files import Map, check_vectors, map_vectors
 
 
@@ -48,6 +49,7 @@ def project(request: Request) -> dict[str, Any]:
     found = check_vectors(source)
     if found != base_dim:
         raise RagcunError(f"{source} has vectors of {found} dimensions; the base of {request.model} gives {base_dim}")
+    apply = as_the_base_gives(request.model, source, apply)
     if source != request.vectors:
         with atomic_folder(request.out) as partial:
             count = map_vectors(source, partial / source.name, apply, "project")

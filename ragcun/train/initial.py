@@ -11,13 +11,13 @@ from ragcun import distributed
 from ragcun.core.errors import RagcunError
 from ragcun.core.files import atomic_folder
 from ragcun.data.pairs import read_texts, train_passage_ids
-from ragcun.encode.base import cut_texts_at
+from ragcun.encode.base import cut_texts_at, ends_in_normalize
 from ragcun.encode.encoder import describe
 from ragcun.encode.layout import LAYOUT_FILE
 from ragcun.encode.store import Embeddings, read_embeddings, take
 from ragcun.model.card import TRAINED, write_model_card
 from ragcun.model.encoder import IsotropicGaussianEncoder
-from ragcun.model.projection import set_linear_map, set_random_map
+from ragcun.model.projection import kind_of, set_linear_map, set_random_map
 from ragcun.model.whitening import whitening_map
 from ragcun.params import Params, ProjectionInit
 
@@ -35,7 +35,10 @@ class Inputs:
     validation: Path = Path("data/validation")
 
 
-_DECIDING = {"seed", "output_dim", "similarity", "whitening", "projection_init", "dropout", "embed"}
+_DECIDING = {
+    *("seed", "normalize_base", "projection", "output_dim", "similarity", "whitening", "projection_init", "dropout"),
+    "embed",
+}
 
 
 def deciding(params: Params) -> dict[str, Any]:
@@ -76,10 +79,10 @@ def write_control(params: Params, kind: ProjectionInit, init: Path, inputs: Inpu
 def build_encoder(
     params: Params, init: Path, *, freeze_base: bool = True, freeze_layers: int = 0
 ) -> IsotropicGaussianEncoder:
-    """The base in `init` with its projection, or with an uninitialised one of `output_dim`.
+    """The base in `init` with its projection, or with an uninitialised one.
 
     Raises:
-        RagcunError: its projection has another dimension than `output_dim`.
+        RagcunError: its projection is not as the params say.
     """
     torch.manual_seed(params.seed)
     kwargs: dict[str, Any] = {
@@ -90,18 +93,38 @@ def build_encoder(
     }
     if (init / LAYOUT_FILE).is_file():
         encoder = IsotropicGaussianEncoder(str(init), **kwargs)
-        dim = encoder.get_embedding_dimension()
-        if params.output_dim not in (None, dim):
-            raise RagcunError(
-                f"{init} goes on with a projection to {dim} dimensions, but output_dim is {params.output_dim}: "
-                "set it to null, or begin with a base that has no projection"
-            )
+        check_projection(encoder, params, init)
     else:
         encoder = IsotropicGaussianEncoder(
-            output_dim=params.output_dim, base_model=str(init), dropout=params.dropout, **kwargs
+            output_dim=params.output_dim,
+            base_model=str(init),
+            dropout=params.dropout,
+            normalize_base=params.normalize_base,
+            projection=params.projection,
+            **kwargs,
         )
     cut_texts_at(encoder, params.embed.max_length)
     return encoder
+
+
+def check_projection(encoder: IsotropicGaussianEncoder, params: Params, init: Path) -> None:
+    """Raise RagcunError unless the projection of the encoder in `init` is as the params say."""
+    dim, kind = encoder.get_embedding_dimension(), kind_of(encoder.projection)
+    if params.output_dim not in (None, dim):
+        raise RagcunError(
+            f"{init} goes on with a projection to {dim} dimensions, but output_dim is {params.output_dim}: "
+            "set it to null, or begin with a base that has no projection"
+        )
+    if params.projection != kind:
+        raise RagcunError(
+            f"{init} goes on with a projection that is {kind}, but projection is {params.projection}: "
+            f"set it to {kind}, or begin with a base that has no projection"
+        )
+    if params.normalize_base == "drop" and ends_in_normalize(list(encoder.base)):
+        raise RagcunError(
+            f"{init} goes on with a projection that was trained behind a Normalize, but normalize_base is drop: "
+            "set it to keep, or begin with a base that has no projection"
+        )
 
 
 def initialise_projection(encoder: IsotropicGaussianEncoder, params: Params, passages: np.ndarray) -> None:

@@ -24,6 +24,7 @@ from ragcun.core.files import atomic_file, atomic_folder, cache_folder, hash_fil
 from ragcun.data.pairs import PreparedPairs, read_pairs
 from ragcun.encode.base import load_base, similarity_of, texts_cut_at
 from ragcun.encode.encoder import TextEncoder
+from ragcun.encode.precision import computes_bfloat16
 from ragcun.encode.store import Embeddings, Texts, read_embeddings, scratch_folder, write_embeddings
 from ragcun.model.card import TRAINED, write_model_card
 from ragcun.model.encoder import IsotropicGaussianEncoder
@@ -40,9 +41,6 @@ from ragcun.train.trainer import Trainer, TrainingResult, training_arguments
 from ragcun.train.validation import Validation, read_validation
 
 logger = logging.getLogger(__name__)
-
-# What torch calls processors that have no arithmetic in bfloat16.
-_WITHOUT_BFLOAT16 = ("DEFAULT", "NO AVX", "AVX2")
 
 
 @dataclass(frozen=True)
@@ -172,7 +170,8 @@ def base_vectors(validation: Validation | None, init: Path, params: Params) -> I
         return
     passages, queries = Texts.of(validation.passages, "passage"), Texts.of(validation.queries, "query")
     texts = Texts([*passages.texts, *queries.texts], [*passages.roles, *queries.roles])
-    encoder = TextEncoder.of(load_base(str(init), device=str(distributed.device())), params.embed)
+    base = load_base(str(init), normalize=params.normalize_base, device=str(distributed.device()))
+    encoder = TextEncoder.of(base, params.embed)
     with scratch_folder() as scratch:
         write_embeddings(scratch / "validation", encoder, {"texts": texts})
         yield read_embeddings(scratch / "validation").arrays["texts"]
@@ -220,9 +219,8 @@ def fit(
 
 def warn_where_slow(dtype: Dtype) -> None:
     """Warn where this machine only emulates the dtype."""
-    emulated = torch.backends.cpu.get_cpu_capability() in _WITHOUT_BFLOAT16
-    if dtype == "bfloat16" and emulated and not torch.cuda.is_available():
+    if dtype == "bfloat16" and not computes_bfloat16(distributed.device()):
         logger.warning(
-            "this processor has no bfloat16 arithmetic, and torch emulates it: a step may take many times as long as in "
+            "this device has no bfloat16 arithmetic, and torch emulates it: a step may take many times as long as in "
             "float32. Set dtype: float32 in params.yaml for this run"
         )

@@ -21,6 +21,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
 from ragcun import distributed
 from ragcun.core.errors import RagcunError
 from ragcun.core.files import write_json
+from ragcun.encode.precision import precision
 from ragcun.params import Training
 from ragcun.train.batches import GlobalBatches
 from ragcun.train.learning_rates import Group, learning_rates, optimizer_groups, scheduler_of
@@ -71,7 +72,7 @@ def training_arguments(
         save_total_limit=2,
         seed=seed,
         data_seed=seed,
-        bf16=settings.dtype == "bfloat16",
+        bf16=precision(settings.dtype, distributed.device()) == "bfloat16",
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
         # The library would set it, with a warning. It has no effect: the loader is ours and drops nothing.

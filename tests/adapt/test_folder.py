@@ -14,7 +14,7 @@ from ragcun.adapt.folder import fold, load_model, save_adapted
 from ragcun.adapt.rule import Adaptation, unit
 from ragcun.model.encoder import IsotropicGaussianEncoder
 from ragcun.model.projection import set_random_map
-from ragcun.params import Similarity
+from ragcun.params import ProjectionKind, Similarity
 from tests.tiny import HIDDEN, WORDS
 
 TEXTS = [" ".join(WORDS[at : at + 3]) for at in range(20)]
@@ -47,11 +47,13 @@ def assert_folded(model: Path, folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])
 @pytest.mark.parametrize("output_dim", [8, HIDDEN, HIDDEN + 8])
+@pytest.mark.parametrize("projection", ["two_layer", "linear"])
 def test_a_projection_takes_the_map_into_its_last_layer(
-    tiny_base: Path, tmp_path: Path, output_dim: int, similarity: Similarity
+    tiny_base: Path, tmp_path: Path, output_dim: int, similarity: Similarity, projection: ProjectionKind
 ) -> None:
+    """The one layer of a linear projection gets a bias for it."""
     encoder = IsotropicGaussianEncoder(
-        base_model=str(tiny_base), output_dim=output_dim, similarity=similarity, device="cpu"
+        base_model=str(tiny_base), output_dim=output_dim, similarity=similarity, projection=projection, device="cpu"
     )
     set_random_map(encoder.projection)
     encoder.save_finished(tmp_path / "model")

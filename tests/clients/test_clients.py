@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import runpy
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -13,7 +15,7 @@ import pytest
 from ragcun.cli import main
 from ragcun.model.card import MINIMUM_VERSION
 from ragcun.serve.export_card import OLDEST_VERSION
-from tests.clients.conftest import Record, Served
+from tests.clients.conftest import LEAST, Record, Served
 
 pytestmark = pytest.mark.clients
 
@@ -82,14 +84,14 @@ def test_fastembed(served: Served, record: Record) -> None:
     from fastembed.common.model_description import ModelSource, PoolingType
 
     TextEmbedding.add_custom_model(
-        model="exported",
+        model="of-the-test",
         pooling=PoolingType.DISABLED,
         normalization=False,
-        sources=ModelSource(hf="exported"),
+        sources=ModelSource(hf="of-the-test"),
         dim=served.vectors.shape[1],
         model_file="model.onnx",
     )
-    model = TextEmbedding("exported", specific_model_path=str(served.folder / "onnx"))
+    model = TextEmbedding("of-the-test", specific_model_path=str(served.folder / "onnx"))
     record("fastembed", "onnx/model.onnx", list(model.embed(served.texts)))
 
 
@@ -145,6 +147,22 @@ def test_mteb(served: Served, record: Record) -> None:
     rows = DataLoader(Dataset.from_dict({"text": served.texts}), batch_size=8)
     found = model.encode(rows, task_metadata=SciFact.metadata, hf_split="test", hf_subset="default")
     record("mteb", ".", np.asarray(found))
+
+
+def test_each_snippet_of_the_card_gives_the_vector(
+    served: Served, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a reader would run it, beside the folder."""
+    from sentence_transformers import SentenceTransformer
+
+    wanted = SentenceTransformer(str(model), device="cpu").encode_query("who wrote Candide", normalize_embeddings=True)
+    snippets = re.findall(r"```python\n(.*?)```", (served.folder / "README.md").read_text(), re.DOTALL)
+    assert len(snippets) == 7
+    monkeypatch.chdir(served.folder.parent)
+    for number, snippet in enumerate(snippets):
+        (tmp_path / f"{number}.py").write_text(snippet)
+        query = np.asarray(runpy.run_path(str(tmp_path / f"{number}.py"))["query"]).ravel()
+        assert query @ wanted / np.linalg.norm(query) >= LEAST, snippet
 
 
 def test_projected_vectors_are_the_served_ones(served: Served, model: Path, tmp_path: Path) -> None:

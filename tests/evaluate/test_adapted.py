@@ -363,11 +363,15 @@ def test_the_adapted_results_are_a_folder_in_the_models_and_no_metric(tiny_base:
     for name, each in (("with", evaluation), ("without", replace(evaluation, adapted=None))):
         write_evaluation(each, tmp_path / f"{name}.json", tmp_path / name, 10, "base")
     write_evaluation(of_adapted(evaluation), tmp_path / "alone.json", tmp_path / "alone", 10, "base+adapt")
-    files = {path.name for path in (tmp_path / "without").iterdir()}
-    assert files == {"measures.json", *(f"{split}.{kind}" for split in ("test", "dev") for kind in ("tsv", "trec"))}
-    assert {path.name for path in (tmp_path / "with").iterdir()} == {*files, "adapted"}
-    for name in files:
+    files = {"measures.json", *(f"{split}.{kind}" for split in ("test", "dev") for kind in ("parquet", "trec"))}
+    # The figures are of the model itself.
+    whole = {*files, "picture.parquet"}
+    assert {path.name for path in (tmp_path / "without").iterdir()} == whole
+    assert {path.name for path in (tmp_path / "with").iterdir()} == {*whole, "adapted"}
+    assert {path.name for path in (tmp_path / "with/adapted").iterdir()} == files
+    for name in whole:
         assert (tmp_path / "with" / name).read_bytes() == (tmp_path / "without" / name).read_bytes()
+    for name in files:
         assert (tmp_path / "with/adapted" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
     assert (tmp_path / "with.json").read_bytes() == (tmp_path / "without.json").read_bytes()
     assert json.loads((tmp_path / "with/adapted/measures.json").read_text())["adaptation"] == figures(evaluation)

@@ -1,17 +1,17 @@
 """An evaluation's files: a table's figures, every measure, runs that TREC's tools read, scores per query under their ids."""
 
-import csv
 import json
 import random
 from pathlib import Path
 from urllib.parse import unquote
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import pytrec_eval
 
 from ragcun.data.benchmark import Benchmark
-from ragcun.evaluate.results import HEADLINE, Evaluation, join_parts, score_run, write_evaluation
+from ragcun.evaluate.results import HEADLINE, Evaluation, join_parts, read_scores, score_run, write_evaluation
 from ragcun.measure.ranking import CUTOFFS, Run, mean_scores, score_queries
 
 TOP_K = 1000
@@ -122,13 +122,11 @@ def test_runs_hold_their_own_splits_queries_only() -> None:
 def test_scores_per_query_come_back_under_their_ids(tmp_path: Path) -> None:
     _, evaluation = written(tmp_path)
     for split, expected in evaluation.per_query.items():
-        with (tmp_path / "runs" / f"{split}.tsv").open(encoding="utf-8", newline="") as file:
-            header, *lines = csv.reader(file, delimiter="\t")
         names = [f"{measure}@{k}" for measure in ("ndcg", "map", "recall", "p", "mrr") for k in CUTOFFS]
-        assert header == ["query", *names]
-        assert [line[0] for line in lines] == list(expected.index)
-        found = pd.DataFrame([[float(cell) for cell in line[1:]] for line in lines], expected.index, names)
-        pd.testing.assert_frame_equal(found, expected, rtol=1e-5)
+        table = pq.read_table(tmp_path / "runs" / f"{split}.parquet")
+        assert table.column_names == ["query", *names]
+        assert table["query"].to_pylist() == list(expected.index)
+        pd.testing.assert_frame_equal(read_scores(tmp_path / "runs", split), expected, check_exact=True)
 
 
 def trec_lines(path: Path) -> list[list[str]]:
@@ -195,7 +193,7 @@ def test_trec_evals_own_reader_and_scorer_agree_with_the_summary(tmp_path: Path)
 def test_the_folder_of_a_former_evaluation_is_replaced_whole(tmp_path: Path) -> None:
     written(tmp_path, dev=True)
     written(tmp_path, dev=False)
-    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"measures.json", "test.tsv", "test.trec"}
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"measures.json", "test.parquet", "test.trec"}
     assert {path.name for path in tmp_path.iterdir()} == {"runs", "metrics.json"}
 
 
@@ -224,7 +222,7 @@ def test_parts_are_searched_apart_and_their_means_count_alike(tmp_path: Path) ->
     assert measures["corpus"] == {"isoscore": pytest.approx(0.3)}
     assert set(joined.runs["test"]) == {f"a/{i}" for i in ODD_IDS} | {f"b/{i}" for i in ODD_IDS if i != "NA"}
     write_evaluation(joined, tmp_path / "metrics.json", tmp_path / "runs", 5, tag="tag")
-    table = pd.read_csv(tmp_path / "runs" / "test.tsv", sep="\t", dtype={"query": str}, keep_default_na=False)
+    table = read_scores(tmp_path / "runs", "test").reset_index()
     assert set(table["part"]) == {"a", "b"}
     assert table["query"].tolist() == list(joined.per_query["test"].index)
 

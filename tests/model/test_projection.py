@@ -8,7 +8,7 @@ from torch import nn
 from ragcun.core.errors import RagcunError
 from ragcun.measure.covariance import mean_and_covariance
 from ragcun.measure.isotropy import isotropy
-from ragcun.model.projection import Head, build_projection, set_linear_map
+from ragcun.model.projection import Head, build_projection, kind_of, set_linear_map
 from ragcun.model.whitening import whitening_map
 
 
@@ -39,6 +39,25 @@ def test_the_untrained_projection_is_the_linear_map(output_dim: int, gamma: floa
     assert np.allclose(torch.cdist(*[torch.from_numpy(mapped).double()] * 2), distances, atol=1e-4)
     if output_dim <= 12:
         assert np.allclose(mapped, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("output_dim", [5, 12, 20])
+def test_a_linear_projection_is_the_map_without_its_mean(output_dim: int) -> None:
+    vectors = cloud()
+    matrix, mean = whitening_map(vectors, 0.5, output_dim)
+    assert mean.any()
+    projection = build_projection(12, output_dim, 0.0, "linear")
+    assert [name for part in projection for name, _ in part.named_parameters()] == ["linear.weight"], "no bias"
+    assert kind_of(projection) == "linear"
+    set_linear_map(projection, matrix, mean)
+    mapped, expected = (
+        torch.from_numpy(projected(projection, vectors)).double(),
+        torch.from_numpy(vectors) @ matrix.T.float(),
+    )
+    assert torch.allclose(mapped @ mapped.T, (expected @ expected.T).double(), atol=1e-3)
+    if output_dim <= 12:
+        assert torch.allclose(mapped, expected.double(), atol=1e-5)
+    assert mapped.var(dim=0, correction=0).mean().item() == pytest.approx(1, rel=1e-4)
 
 
 @pytest.mark.parametrize("output_dim", [5, 12, 20])

@@ -34,7 +34,14 @@ def manifest(encoder: IsotropicGaussianEncoder) -> dict[str, Any]:
     return json.loads(json.dumps(describe(encoder, list(encoder.base), EMBED.dtype)))
 
 
-@pytest.mark.parametrize("kwargs", [{"output_dim": None}, {"output_dim": 8, "dropout": 0.5, "similarity": "dot"}])
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"output_dim": None},
+        {"output_dim": 8, "dropout": 0.5, "similarity": "dot"},
+        {"output_dim": 8, "projection": "linear", "normalize_base": "drop"},
+    ],
+)
 def test_it_is_the_loaded_models_to_the_bit(tiny_base: Path, tmp_path: Path, kwargs: dict[str, Any]) -> None:
     """Over more rows than a chunk."""
     encoder = saved(tmp_path / "model", tiny_base, **kwargs)

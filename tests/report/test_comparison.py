@@ -274,9 +274,9 @@ def test_markdowns_differences_parse_back_to_the_numbers(results: Results) -> No
     ("lost", "named"),
     [
         ("runs/smart_hybrid/fanoutqa/measures.json", "smart_hybrid/fanoutqa/measures.json"),
-        ("runs/smart_hybrid/fanoutqa/test.tsv", "smart_hybrid/fanoutqa/test.tsv"),
-        ("runs/bm25/vital-descriptions/dev.tsv", "bm25/vital-descriptions/dev.tsv"),
-        ("runs/base/fanoutqa/test.tsv", "base/fanoutqa/test.tsv"),
+        ("runs/smart_hybrid/fanoutqa/test.parquet", "smart_hybrid/fanoutqa/test.parquet"),
+        ("runs/bm25/vital-descriptions/dev.parquet", "bm25/vital-descriptions/dev.parquet"),
+        ("runs/base/fanoutqa/test.parquet", "base/fanoutqa/test.parquet"),
     ],
 )
 def test_a_missing_evaluation_is_an_error_that_names_the_file(lost: str, named: str, results: Results) -> None:

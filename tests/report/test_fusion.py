@@ -10,7 +10,7 @@ import pytest
 
 from ragcun.core.errors import RagcunError
 from ragcun.data.benchmark import Benchmark
-from ragcun.evaluate.results import Evaluation, join_parts, score_run, write_evaluation, write_runs
+from ragcun.evaluate.results import Evaluation, join_parts, read_scores, score_run, write_evaluation, write_runs
 from ragcun.measure.ranking import Qrels, Run, mean_scores, score_queries
 from ragcun.report.comparison import compare
 from ragcun.report.fusion import WEIGHTS, FusedRow, Lists, fused, reciprocal_ranks, weighted, write_fused
@@ -239,8 +239,7 @@ def test_rows_of_the_comparison_are_held_against_the_dense_model(names: list[str
     assert test.loc["bm25 + new (rrf)", "ndcg@10"] == pytest.approx(found["ndcg@10"], abs=1e-9)
     assert test["ndcg@10"]["bm25 + new (rrf)"] > test["ndcg@10"]["new"], "two views should be better than one"
     ours, alone, base = (
-        pd.read_csv(tmp_path / folder / "b/test.tsv", sep="\t", index_col="query")["ndcg@10"]
-        for folder in ("fused/new/rrf", "runs/new", "runs/base")
+        read_scores(tmp_path / folder / "b", "test")["ndcg@10"] for folder in ("fused/new/rrf", "runs/new", "runs/base")
     )
     p_value, against_base = test.loc["bm25 + new (rrf)", "p_value"], paired_p_value(ours, base, 1000, 0)
     assert p_value == pytest.approx(paired_p_value(ours, alone, 1000, 0), abs=1e-3)

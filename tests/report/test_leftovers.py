@@ -25,7 +25,7 @@ def files(folder: Path) -> dict[str, str]:
 def results(models: tuple[str, ...], benchmarks: tuple[str, ...]) -> list[str]:
     return [
         *(f"data/benchmarks/{name}/corpus.jsonl" for name in benchmarks),
-        *(f"data/runs/{model}/{name}/test.tsv" for model in models for name in benchmarks),
+        *(f"data/runs/{model}/{name}/test.parquet" for model in models for name in benchmarks),
         *(f"metrics/{model}/{name}.json" for model in models for name in benchmarks),
     ]
 
@@ -46,7 +46,11 @@ def test_what_is_named_stays(there: Path) -> None:
 def test_what_is_not_named_moves_and_keeps_its_path(there: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A benchmark's folders, a model's, and what a killed process left half written."""
     before = files(there)
-    left = [*results(MODELS, ("gone",)), "data/runs/old/kept/test.tsv", "data/benchmarks/.kept.ab.partial/corpus.jsonl"]
+    left = [
+        *results(MODELS, ("gone",)),
+        "data/runs/old/kept/test.parquet",
+        "data/benchmarks/.kept.ab.partial/corpus.jsonl",
+    ]
     write(there, *left, text="left")
     set_leftovers_aside(MODELS, BENCHMARKS)
     assert files(there) == before | {f"data/set_aside/{path}": "left" for path in left}

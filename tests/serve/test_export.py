@@ -124,6 +124,10 @@ def test_the_card_tells_scores_data_prompts_and_figures(tiny_base: Path, tmp_pat
     for name, score in (("mine", 0.5), ("base", 0.25)):
         (tmp_path / "metrics" / name).mkdir(parents=True)
         (tmp_path / "metrics" / name / "tiny.json").write_text(json.dumps({"ndcg@10": score}))
+    (tmp_path / "params.yaml").write_text("base_model: a base\n")
+    (tmp_path / "benchmarks").mkdir()
+    anchor = {"names": ["a base"], "source": "a paper", "ndcg@10": {"tiny": 0.26, "other": 0.5}}
+    (tmp_path / "benchmarks/published.yaml").write_text(json.dumps({"base-of-a-paper": anchor}))
     model = SentenceTransformer(str(tiny_base), device="cpu", prompts={"query": "ask: ", "document": ""})
     figures = {"least_cosine": 0.9999, "mean_cosine": 1.0, "ndcg@10": 0.75, "bytes": 2_500_000}
     size = {"dims": 32, "numbers": "int8", "bytes": 32, "ndcg@10": 0.7}
@@ -142,6 +146,8 @@ def test_the_card_tells_scores_data_prompts_and_figures(tiny_base: Path, tmp_pat
     for line in (
         "| benchmark | mine | base |",
         "| tiny | 0.5000 | 0.2500 |",
+        "| base-of-a-paper | tiny | 0.2600 | 0.2500 |",
+        "* a paper",
         "| `onnx/model.onnx` | 2.5 | 0.999900 | 1.000000 | 0.7500 |",
         "| 32 | int8 | 32 | 0.7000 |",
         "* a source, CC0, r1: 1,200 kept of 1,300.",
@@ -152,3 +158,4 @@ def test_the_card_tells_scores_data_prompts_and_figures(tiny_base: Path, tmp_pat
     ):
         assert line in card.splitlines() or line in card, line
     assert 'SentenceTransformer("out/older-clients")' not in card
+    assert card.count("published") == card.count("0.2600") == 1

@@ -13,10 +13,12 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from ragcun.cli import main
+from ragcun.encode.base import load_base
 from ragcun.encode.encoder import TextEncoder
 from ragcun.encode.store import benchmark_texts, write_embeddings
 from ragcun.model.encoder import IsotropicGaussianEncoder
 from ragcun.model.projection import set_random_map
+from ragcun.params import ProjectionKind
 from ragcun.serve import vector_files
 from tests.tiny import HIDDEN, WORDS
 
@@ -44,6 +46,42 @@ def wanted(model: Path) -> np.ndarray:
 
 def close(a: np.ndarray, b: np.ndarray) -> bool:
     return a.shape == b.shape and a.dtype == np.float32 and float(np.abs(a - b).max()) < 1e-5
+
+
+def test_vectors_of_other_lengths_are_normalised_as_the_base_does(
+    model: Path, vectors: np.ndarray, wanted: np.ndarray, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "base.npy", vectors * np.linspace(0.2, 9, len(vectors), dtype=np.float32)[:, None])
+    assert main(["project", str(model), str(tmp_path / "base.npy"), str(tmp_path / "out.npy")]) == 0
+    assert close(np.load(tmp_path / "out.npy"), wanted)
+
+
+@pytest.mark.parametrize("projection", ["two_layer", "linear"])
+def test_a_base_without_its_normalize_takes_vectors_of_their_own_lengths(
+    tiny_base: Path, vectors: np.ndarray, tmp_path: Path, projection: ProjectionKind, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoder = IsotropicGaussianEncoder(
+        base_model=str(tiny_base), output_dim=DIM, normalize_base="drop", projection=projection, device="cpu"
+    )
+    set_random_map(encoder.projection)
+    encoder.save_finished(tmp_path / "model")
+    wanted = SentenceTransformer(str(tmp_path / "model"), device="cpu").encode(WORDS, normalize_embeddings=True)
+    np.save(tmp_path / "bare.npy", load_base(str(tmp_path / "model"), device="cpu").encode(WORDS))
+    np.save(tmp_path / "unit.npy", vectors)
+
+    def projected(name: str) -> int:
+        options = [str(tmp_path / f"{name}.npy"), str(tmp_path / f"{name}-out.npy"), "--normalize"]
+        return main(["project", str(tmp_path / "model"), *options])
+
+    assert projected("bare") == 0
+    assert close(np.load(tmp_path / "bare-out.npy"), wanted)
+    if projection == "linear":
+        assert projected("unit") == 0
+        assert close(np.load(tmp_path / "unit-out.npy"), wanted)
+    else:
+        assert projected("unit") == 1
+        assert "does not normalise (normalize_base: drop): encode with" in capsys.readouterr().err
+        assert not (tmp_path / "unit-out.npy").exists()
 
 
 @pytest.mark.parametrize("dtype", ["<f4", "<f2", "<f8", ">f4"])

@@ -302,13 +302,13 @@ def test_a_run_on_two_processes_is_the_run_on_one(tiny_base: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("dtype", "capability", "told"),
-    [("bfloat16", "AVX2", True), ("bfloat16", "AVX512", False), ("float32", "AVX2", False)],
+    ("dtype", "has", "told"),
+    [("bfloat16", False, True), ("bfloat16", True, False), ("float32", False, False), ("auto", False, False)],
 )
 def test_bfloat16_that_a_processor_lacks_is_told(
-    dtype: Any, capability: str, told: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    dtype: Any, has: bool, told: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": has})
+    monkeypatch.setattr("ragcun.distributed.device", lambda: torch.device("cpu"))
     warn_where_slow(dtype)
     assert ("dtype: float32" in caplog.text) == told

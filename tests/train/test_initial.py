@@ -9,6 +9,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from ragcun.core.errors import RagcunError
+from ragcun.encode.base import load_base
 from ragcun.model.encoder import IsotropicGaussianEncoder
 from ragcun.model.whitening import whitening_map
 from ragcun.params import Params
@@ -37,6 +38,45 @@ def test_without_whitening_it_ranks_as_the_base(tiny_base: Path, inputs: Path) -
     base = SentenceTransformer(str(tiny_base), device="cpu")
     ours, theirs = (model.similarity(model.encode(WORDS), model.encode(WORDS)) for model in (begun, base))
     assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("normalize_base", ["keep", "drop"])
+@pytest.mark.parametrize("projection", ["two_layer", "linear"])
+def test_every_form_ranks_as_the_base_without_whitening(
+    normalize_base: str, projection: str, tiny_base: Path, tmp_path: Path
+) -> None:
+    """C3, from the store that the stage of this form writes."""
+    params = tiny_params(whitening=0, normalize_base=normalize_base, projection=projection)
+    load_base(str(tiny_base), normalize=params.normalize_base, device="cpu").save(
+        str(tmp_path / "base"), create_model_card=False
+    )
+    begun = begin(params, tiny_base, write_inputs(tmp_path / "inputs", tmp_path / "base"))
+    base = SentenceTransformer(str(tiny_base), device="cpu")
+    ours, theirs = (model.similarity(model.encode(WORDS), model.encode(WORDS)) for model in (begun, base))
+    assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_a_store_with_normalize_is_not_taken_for_one_without(tiny_base: Path, inputs: Path) -> None:
+    with pytest.raises(RagcunError, match="run `dvc repro embed_pairs`"):
+        begin(tiny_params(normalize_base="drop"), tiny_base, inputs)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "words"),
+    [
+        ({"output_dim": 8}, {"output_dim": 12}, "projection to 8 dimensions, but output_dim is 12: set it to null"),
+        ({}, {"projection": "linear"}, "projection that is two_layer, but projection is linear: set it to two_layer"),
+        ({"projection": "linear"}, {}, "projection that is linear, but projection is two_layer: set it to linear"),
+        ({}, {"normalize_base": "drop"}, "trained behind a Normalize, but normalize_base is drop: set it to keep"),
+    ],
+)
+def test_a_projection_that_the_base_brings_is_as_the_params_say(
+    first: dict[str, Any], then: dict[str, Any], words: str, tiny_base: Path, inputs: Path, tmp_path: Path
+) -> None:
+    write_control(tiny_params(**first), "base", tiny_base, folders(inputs), tmp_path / "first")
+    begin(tiny_params(**first), tmp_path / "first", inputs)
+    with pytest.raises(RagcunError, match=words):
+        begin(tiny_params(**then), tmp_path / "first", inputs)
 
 
 def test_it_is_whitened_over_train_passages_alone(

@@ -95,6 +95,7 @@ def test_a_random_start_of_the_stage_is_drawn_from_the_seed(tiny_base: Path, inp
         {"similarity": "dot"},
         {"whitening": 0.9},
         {"projection_init": "random"},
+        {"projection": "linear"},
         {"dropout": 0.5},
         {"shared": {"temperature": 0.5}},
         {"shared": {"isotropy_weight": 0.5}},

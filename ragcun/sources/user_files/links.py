@@ -16,11 +16,13 @@ from ragcun.core.files import atomic_folder, write_none
 OUTPUTS = (
     "models",
     "metrics",
+    "report",
     "data/raw",
     "data/pairs",
     "data/embeddings",
     "data/benchmarks",
     "data/validation",
+    "data/figures",
     "data/fused",
     "data/runs",
     "data/own",
