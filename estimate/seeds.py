@@ -4,8 +4,8 @@ Usage: python -m estimate.seeds PREFIX SEED... [--models MODEL...] [--page FILE]
 
 It prints the tables, or puts them into a page, between `<!-- seeds -->` and `<!-- end -->`.
 
-Each experiment is one that dvc recorded under this name (`dvc exp run`, `dvc exp save`); its scores per query are read from
-dvc's cache.
+Each experiment is one that dvc recorded under this name (`dvc exp run`, `dvc exp save`). The scores per query are read from
+dvc's cache, those of the committed seed too, whatever the working tree holds.
 """
 
 import argparse
@@ -39,10 +39,10 @@ def main() -> None:
     params = load_params()
     models, benchmarks = arguments.models or trained_models(params), params.data.benchmarks
     with tempfile.TemporaryDirectory() as scratch:
-        folders = [RUNS]
-        for seed in arguments.seeds:
-            fetch(f"{arguments.prefix}-{seed}", [*models, "base"], benchmarks, Path(scratch, seed))
-            folders.append(Path(scratch, seed) / RUNS)
+        folders = []
+        for revision in ("HEAD", *(f"{arguments.prefix}-{seed}" for seed in arguments.seeds)):
+            fetch(revision, [*models, "base"], benchmarks, Path(scratch, revision))
+            folders.append(Path(scratch, revision) / RUNS)
         scores = {
             (model, benchmark): [read_scores(folder / model / benchmark, "test") for folder in folders]
             for model in ["base", *models]
@@ -60,9 +60,9 @@ def trained_models(params: Params) -> list[str]:
     return [model for model in params.evaluate.models if model == "pretrain" or model in params.finetune.strategies]
 
 
-def fetch(experiment: str, models: list[str], benchmarks: list[str], target: Path) -> None:
-    """Copy the scores per query of an experiment into `target`, under their paths in the project."""
-    files = DVCFileSystem(rev=experiment)
+def fetch(revision: str, models: list[str], benchmarks: list[str], target: Path) -> None:
+    """Copy the scores per query of a commit or an experiment into `target`, under their paths in the project."""
+    files = DVCFileSystem(rev=revision)
     for model in models:
         for benchmark in benchmarks:
             folder = (RUNS / model / benchmark).as_posix()

@@ -29,6 +29,8 @@ from stages.launch import run_stage
 
 FUSED, RUNS = Path("data/fused"), Path("data/runs")
 REPORT = Path("report/report.html")
+# What stands among the models and is no strategy; the strategies are tested against each other.
+NO_STRATEGIES = ("bm25", "base", "pretrain")
 
 
 def main() -> None:
@@ -54,7 +56,7 @@ def main() -> None:
         seed=params.seed,
         controls=controls,
         fused=[FusedRow.of(model, method, FUSED) for model, method in combined],
-        strategies=list(params.finetune.strategies),
+        strategies=[model for model in models if model not in NO_STRATEGIES],
     )
     compression = read_compression([*models, *controls], params.data.benchmarks, RUNS)
     views = {

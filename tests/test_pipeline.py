@@ -27,6 +27,8 @@ from tests.project import (
 
 # Measures of a space of so few texts: eight of documents and of queries, and two of both together.
 SPACE = 8 + 8 + 2
+# What a dense model costs: trained parameters, and bytes of a vector.
+COSTS = 2
 
 
 def test_the_chain_runs_from_nothing_to_the_comparison(project: Project) -> None:
@@ -39,10 +41,12 @@ def test_the_chain_runs_from_nothing_to_the_comparison(project: Project) -> None
     assert set(project.metric("bm25")) == {"ndcg@10", "dev_ndcg@10"}
     measures = pd.read_csv(project.folder / "metrics/measures.csv")
     adapted, combined = measures["model"].str.endswith(WITH_ADAPT), is_fused(measures)
-    assert (~adapted & ~combined).sum() == 2 * 5 * len({"bm25", *DENSE}) + SPACE * len(DENSE)
+    assert (~adapted & ~combined).sum() == 2 * 5 * len({"bm25", *DENSE}) + (SPACE + COSTS) * len(DENSE)
     fused = len(DENSE - CONTROLS)
     assert combined.sum() == fused * (2 * 2 * 5 + 1), "two combinations, and the weight of one"
     assert table["model"][is_fused(table)].nunique() == 2 * fused
+    trained = measures[measures["measure"] == "trained_parameters"].groupby("model")["value"].first()
+    assert trained["base"] == trained["untrained"] == 0 < trained["smart_hybrid"] < trained["full_finetune"]
     compression = pd.read_csv(project.folder / "metrics/compression.csv")
     assert models_of(compression) == DENSE
     whole = compression[compression["format"] == "float32"].groupby("model").first()
@@ -58,7 +62,7 @@ def test_each_dense_model_is_adapted_to_the_benchmark_or_left_alone(project: Pro
     adapted = measures[measures["model"].str.endswith(WITH_ADAPT)]
     assert models_of(adapted) == DENSE
     figures = adapted[adapted["split"] == "adaptation"].pivot_table(index="model", columns="measure", values="value")
-    assert len(adapted) == (2 * 5 + SPACE + 4) * len(DENSE)
+    assert len(adapted) == (2 * 5 + SPACE + COSTS + 4) * len(DENSE)
     isotropic = figures["isoscore_before"] >= 0.3
     assert (figures["left_alone"] == isotropic).all()
     table = pd.read_csv(project.folder / "metrics/comparison.csv")

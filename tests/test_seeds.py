@@ -39,20 +39,20 @@ def call(*command: str) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with the results of the committed seed in its folder, and those of two more as revisions."""
+    """A project with the results of the committed seed, and those of two more as revisions; its folder holds others."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
     call("git", "init", "--quiet", "--initial-branch=main")
     for name, value in (("user.name", "test"), ("user.email", "test@localhost")):
         call("git", "config", name, value)
     call("dvc", "init", "--quiet")
-    for seed, gain in (("1", 0.1), ("2", 0.3)):
+    for seed, gain in (("1", 0.1), ("2", 0.3), ("42", 0.2)):
         write_scores(gain)
         call("dvc", "add", "--quiet", "data/runs")
         call("git", "add", "--all")
         call("git", "commit", "--quiet", "-m", seed)
         call("git", "tag", f"seeds-{seed}")
-    write_scores(0.2)
+    write_scores(0.5)
     return tmp_path
 
 
