@@ -175,7 +175,7 @@ query = model.get_query_embedding("who wrote Candide")
 ```python
 from haystack_integrations.components.embedders.sentence_transformers import SentenceTransformersTextEmbedder
 
-model = SentenceTransformersTextEmbedder("{{ name }}", prefix="{{ prompts.query }}")
+model = SentenceTransformersTextEmbedder(model="{{ name }}", prefix="{{ prompts.query }}")
 model.warm_up()
 query = model.run("who wrote Candide")["embedding"]
 ```

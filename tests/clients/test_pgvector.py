@@ -150,10 +150,9 @@ def test_the_page_leads_to_a_query_as_it_says(
     page = Path("docs/serving.md").read_text()
     section = page[page.index("## To a query in pgvector") : page.index("## What works where")]
     (command,) = re.findall(r"^ *\$ ragcun (.*)$", section, re.MULTILINE)
-    programs = [
-        textwrap.dedent(part) for part in re.findall(r"^ *```python\n(.*?)^ *```$", section, re.MULTILINE | re.DOTALL)
-    ]
-    (output,) = re.findall(r"^ *```\n(.*?)^ *```$", section, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", section, re.MULTILINE | re.DOTALL)
+    programs = [textwrap.dedent(body) for language, body in blocks if language == "python"]
+    (output,) = [textwrap.dedent(body) for language, body in blocks if not language]
     assert len(programs) == 2
     as_repro_leaves_it(tmp_path, model)
     monkeypatch.chdir(tmp_path)
@@ -167,7 +166,7 @@ def test_the_page_leads_to_a_query_as_it_says(
     hits = search(done["query"][None], np.load("articles/corpus.npy"), done["ids"], 3, "cosine").to_run(["q"])["q"]
     assert printed.splitlines() == [f"{cosine:.4f}  {title}" for title, cosine in hits.items()]
     if os.environ.get("RAGCUN_CLIENTS_BENCHMARK"):
-        assert printed == textwrap.dedent(output)
+        assert printed == output
 
 
 def as_repro_leaves_it(folder: Path, model: Path) -> None:
