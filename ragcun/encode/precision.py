@@ -17,7 +17,11 @@ def precision(dtype: Dtype, device: torch.device) -> Precision:
 
 
 def computes_bfloat16(device: torch.device) -> bool:
-    """Whether the device has arithmetic for bfloat16; torch emulates it on the others, and takes many times as long."""
+    """Whether the device has arithmetic for bfloat16; torch emulates it on the others, and takes many times as long.
+
+    >>> computes_bfloat16(torch.device("meta"))
+    False
+    """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}

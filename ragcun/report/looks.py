@@ -38,7 +38,11 @@ _DASHES: tuple[tuple[float, ...], ...] = (
 
 @dataclass(frozen=True)
 class Look:
-    """colour: on white and on dark. dashes: () is a solid line. hollow: a marker without filling, and a paler line."""
+    """colour: on white and on dark. dashes: () is a solid line. hollow: a marker without filling, and a paler line.
+
+    >>> Look(BLACK, "X").dashes
+    ()
+    """
 
     colour: tuple[str, str]
     marker: str = "o"

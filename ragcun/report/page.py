@@ -44,6 +44,9 @@ class Contents:
         explorers: of each benchmark (ragcun.report.explorer).
         changes: params that differ from the committed; None where there is no commit.
         sources: the data's reports.
+
+    >>> Contents(tiny_comparison, [], [], None, pd.DataFrame(), "a base", 42).seed
+    42
     """
 
     comparison: Comparison
