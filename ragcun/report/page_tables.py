@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ragcun.report.comparison import BASELINE, METRIC, WITH_ADAPT, Comparison
+from ragcun.report.marks import STAR, places
 from ragcun.report.tables import SIGNIFICANT
 
 ISOSCORE = "isotropy.isoscore"
@@ -88,8 +89,9 @@ def plain_view(title: str, table: pd.DataFrame) -> View:
 
 
 def comparison_view(comparison: Comparison) -> View:
-    """NDCG@10 of every model by benchmark, the mean, and IsoScore; the best and the second of each
-    column are marked, controls and fusion aside.
+    """NDCG@10 of every model by benchmark, the mean, and IsoScore; the best and the second of each column are marked.
+
+    Rows of controls and of fusion are not marked.
 
     >>> view = comparison_view(tiny_comparison)
     >>> [(row.cells[0].text, row.cells[1].text, row.cells[1].kind) for row in view.rows]
@@ -101,11 +103,10 @@ def comparison_view(comparison: Comparison) -> View:
     if len(benchmarks) > 1:
         # A mean over some of the benchmarks would look like one to compare.
         scores["mean"] = scores[benchmarks].mean(axis=1, skipna=False)
-    wide = scores
     p_values = test.pivot_table(index="model", columns="benchmark", values="p_holm", sort=False)
-    ranks = (
-        wide[[model not in comparison.appendix for model in wide.index]].round(4).rank(ascending=False, method="min")
-    )
+    ranked = scores[[model not in comparison.appendix for model in scores.index]].map(_text)
+    kinds = {name: dict(zip(ranked.index, places(ranked[name]), strict=True)) for name in ranked}
+    wide = scores
     if ISOSCORE in test:
         isotropy = test.pivot_table(index="model", columns="benchmark", values=ISOSCORE, sort=False)
         wide = wide.join(isotropy.add_prefix("IsoScore "))
@@ -114,19 +115,17 @@ def comparison_view(comparison: Comparison) -> View:
         cells = [Cell(str(model))]
         for name, value in values.items():
             p_value = p_values[name].get(model) if name in p_values and model != BASELINE else None
-            cells.append(_score(value, p_value, ranks[name].get(model) if name in ranks else None))
+            cells.append(_score(value, p_value, kinds.get(name, {}).get(model, "")))
         rows.append(Row(cells, _group(str(model), comparison)))
     return View("", [Head("model"), *(Head(str(name), figure=True) for name in wide)], rows, name="comparison")
 
 
-def _score(value: float, p_value: float | None, rank: float | None) -> Cell:
-    if np.isnan(value):
-        return Cell("", "figure")
-    kind = {1: " best", 2: " second"}.get(int(rank), "") if rank is not None and not np.isnan(rank) else ""
-    if p_value is None or np.isnan(p_value):
-        return Cell(f"{value:.4f}", f"figure{kind}")
-    star = "*" if p_value < SIGNIFICANT else ""
-    return Cell(f"{value:.4f}{star}", f"figure{kind}", value, f"p = {p_value:.4g} after Holm's correction")
+def _score(value: float, p_value: float | None, place: str) -> Cell:
+    kind = f"figure {place}".rstrip()
+    if p_value is None or np.isnan(value):
+        return Cell(_text(value), kind)
+    star = STAR if p_value < SIGNIFICANT else ""
+    return Cell(f"{value:.4f}{star}", kind, value, f"p = {p_value:.4g} after Holm's correction")
 
 
 def _group(model: str, comparison: Comparison) -> str:
