@@ -3,8 +3,8 @@
 Usage: python -m benchmarks.encode [--every N] [--benchmark NAME]
 
 The texts are the articles of data/benchmarks/NAME; with --every N each N-th of them by length. The ceiling is the time that
-the transformer's matrix products would take at the rate of a large float32 product, measured in the same round: of the
-texts' own tokens, without padding.
+the transformer's matrix products would take at the rate of a large product in the precision of ours, measured in the same
+round: of the texts' own tokens, without padding.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from benchmarks.small import BENCHMARK
 from ragcun.data.benchmark import read_benchmark
 from ragcun.encode.base import load_base
 from ragcun.encode.encoder import TextEncoder
-from ragcun.params import load_params
+from ragcun.params import Precision, load_params
 
 # Of a square product, large enough for full speed.
 _WIDTH = 2048
@@ -45,9 +45,9 @@ def flops(model: SentenceTransformer, texts: Sequence[str]) -> float:
     return float(layers * (a_token * lengths + attention).sum())
 
 
-def product() -> None:
-    """One product of _WIDTH³, of which `main` takes the rate."""
-    left = torch.ones(_WIDTH, _WIDTH)
+def product(dtype: Precision) -> None:
+    """Four products of _WIDTH³, of which `main` takes the rate."""
+    left = torch.ones(_WIDTH, _WIDTH, dtype=getattr(torch, dtype))
     for _ in range(4):
         left @ left
 
@@ -65,9 +65,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         works = {
             "ours": lambda: encoder.encode(texts, "passage"),
             "sentence-transformers": lambda: peer.encode(texts, show_progress_bar=False),
-            "product": product,
+            "product": lambda: product(encoder.precision),
         }
-        product()
+        product(encoder.precision)
         timed = in_turn(arguments.rounds, works)
     vectors, theirs = timed["ours"].result, timed["sentence-transformers"].result
     cosines = (vectors * theirs).sum(1) / np.linalg.norm(vectors, axis=1) / np.linalg.norm(theirs, axis=1)
@@ -91,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "ours, documents/s": round(len(texts) / timed["ours"].median, 1),
             "sentence-transformers, documents/s": round(len(texts) / timed["sentence-transformers"].median, 1),
             "ceiling, documents/s": round(len(texts) / ceiling, 1),
+            "precision": encoder.precision,
             "product, GFLOP/s": round(rate / 1e9, 1),
         },
     )
