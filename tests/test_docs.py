@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.clients.table import put, table
+from tests.clients.table import PARITY, parity_table, put, table
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -101,3 +101,10 @@ def test_the_table_of_clients_is_made_from_its_figures() -> None:
     made = table(json.loads(figures.read_text()))
     assert put(text, made) == text, "bash experiments/clients.sh makes it"
     assert put(text, "| another |") != text
+
+
+def test_the_table_of_exports_is_made_from_their_figures() -> None:
+    text, figures = (ROOT / "docs/serving.md").read_text(encoding="utf-8"), ROOT / "experiments/parity.json"
+    made = parity_table(json.loads(figures.read_text()))
+    assert put(text, made, PARITY) == text, "bash experiments/parity.sh makes it"
+    assert "| `smart_hybrid` | `onnx/model.onnx` |" in made
