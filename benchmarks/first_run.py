@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with pipeline(arguments) as folder:
         params, recipe = run_of(folder)
         inputs, pairs = inputs_of(folder), read_pairs(folder / "data/pairs/finetune")
-        gap = same_start(params, recipe, inputs, pairs)
+        cosine = same_start(params, recipe, inputs, pairs)
 
         def ours() -> Seconds:
             stored = build_store(params, folder, arguments.every)
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     part += f", encoding from each {arguments.every}th text" if arguments.every > 1 else ""
     claim = "the first smart_hybrid run, embeddings built inside the time, against SentenceTransformerTrainer"
     bar = Bar(claim, ratio(timed, "sentence-transformers"), "×", at_least=2.5, extrapolated=part)
-    report(arguments, "first_run", bar, timed, gap, whole)
+    report(arguments, "first_run", bar, timed, cosine, whole)
 
 
 if __name__ == "__main__":

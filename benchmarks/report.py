@@ -91,7 +91,10 @@ def figures(result: dict[str, Any]) -> list[str]:
         return [
             "| figure | |",
             "| --- | ---: |",
-            *(f"| {name} | {value:g} |" for name, value in result["figures"].items()),
+            *(
+                f"| {name} | {value if isinstance(value, str) else format(value, 'g')} |"
+                for name, value in result["figures"].items()
+            ),
         ]
     lines = [
         "![Seconds by size of the work](results/growth.png)",
