@@ -67,7 +67,8 @@ def invariant(record_property: Callable[[str, object], None]) -> "Invariant":
     from tests.invariants import PROPERTY
 
     def hold(name: str, seen: float, bound: float) -> None:
-        record_property(PROPERTY, (name, seen, bound))
+        # Plain numbers: a test's worker sends them to the process that prints the list.
+        record_property(PROPERTY, (name, float(seen), float(bound)))
         assert seen <= bound, f"{name}: {seen:g} is more than {bound:g}"
 
     return hold

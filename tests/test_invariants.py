@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable
 
+import execnet
+import numpy as np
 import pytest
 import torch
 
@@ -32,9 +34,14 @@ def test_numbers_that_are_not_finite_have_no_distance(expected: float, found: fl
 
 
 @pytest.fixture
-def record_property() -> Callable[[str, object], None]:
+def recorded() -> list[object]:
+    return []
+
+
+@pytest.fixture
+def record_property(recorded: list[object]) -> Callable[[str, object], None]:
     """Keeps this file's numbers out of the list at the end of the run."""
-    return lambda name, value: None
+    return lambda name, value: recorded.append(value)
 
 
 def test_an_invariant_is_held_by_a_number_up_to_the_bound(invariant: Invariant) -> None:
@@ -42,3 +49,9 @@ def test_an_invariant_is_held_by_a_number_up_to_the_bound(invariant: Invariant) 
         with pytest.raises(AssertionError, match="is more than"):
             invariant("a distance", seen, 0.1)
     invariant("a distance", 0.1, 0.1)
+
+
+def test_what_is_noted_goes_from_process_to_process(invariant: Invariant, recorded: list[object]) -> None:
+    """execnet, which carries it there, takes plain numbers alone."""
+    invariant("x", np.float64(0.5), np.float32(1.0))  # type: ignore[arg-type]
+    assert execnet.loads(execnet.dumps(recorded)) == [("x", 0.5, 1.0)]
