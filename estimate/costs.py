@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 
 from estimate.sizes import PRETRAINING_DEV, Group, Sizes, characters, texts
-from ragcun.params import Params, Training
+from ragcun.params import Dtype, Params, Precision, Training
 
 ROOT = Path(__file__).parents[1]
 # The formats of ragcun.evaluate.compression, six of whole vectors and eight of shorter ones, as searches of whole vectors.
@@ -120,14 +120,21 @@ class Estimate:
         seconds = self._encode(groups, self.params.embed.dtype, self.params.embed.max_length) / self.processes
         return Cost(number, "texts", f"{number / seconds:,.0f} texts/s", seconds, number * self.dim * ELEMENT)
 
-    def _encode(self, groups: Iterable[Group], dtype: str, max_length: int | None) -> float:
+    def _encode(self, groups: Iterable[Group], dtype: Dtype, max_length: int | None) -> float:
         """Seconds of one process: interpolated between the measured lengths, in proportion to the length beyond them."""
-        lengths, rates = np.array(self.base["encode_texts_a_second"][dtype]).T
+        lengths, rates = np.array(self.base["encode_texts_a_second"][self._precision(dtype)]).T
         total = 0.0
         for group in groups:
             tokens = self._tokens(group, max_length)
             total += group.count * float(np.interp(tokens, lengths, 1 / rates)) * max(1.0, tokens / lengths[-1])
         return total
+
+    def _precision(self, dtype: Dtype) -> Precision:
+        """`auto` is bfloat16 where that was measured as faster: where it is emulated it is slower."""
+        if dtype != "auto":
+            return dtype
+        measured = self.base["encode_texts_a_second"]
+        return "bfloat16" if measured["bfloat16"][-1] > measured["float32"][-1] else "float32"
 
     def _tokens(self, group: Group, max_length: int | None) -> float:
         return min(group.words * self.base["tokens_a_word"] + 2, max_length or self.base["max_length"])
@@ -177,7 +184,8 @@ class Estimate:
     def _full_step(self) -> dict[str, float]:
         """What was measured of a step of the whole model."""
         live = self.params.finetune.live
-        found: dict[str, float] = self.base["full_step"][f"{live.dtype} {'cached' if live.cache_gradients else 'kept'}"]
+        kept = "cached" if live.cache_gradients else "kept"
+        found: dict[str, float] = self.base["full_step"][f"{self._precision(live.dtype)} {kept}"]
         return found
 
     def _start(self, task: str) -> float:

@@ -19,7 +19,7 @@ from ragcun.encode.vector_cache import RowCache
 from ragcun.measure.covariance import mean_and_covariance
 from ragcun.model.encoder import IsotropicGaussianEncoder
 from ragcun.model.projection import Head, build_projection, set_random_map
-from ragcun.params import Dtype
+from ragcun.params import Dtype, Precision
 from ragcun.sources.registry import model_source
 from ragcun.train.batches import BatchCollator, GlobalBatches
 from ragcun.train.loss import RetrievalLoss
@@ -60,7 +60,7 @@ def base_rates(name: str, words: Sequence[str]) -> dict[str, Any]:
 def encode_rates(model: SentenceTransformer, words: Sequence[str], tokens_a_word: float) -> dict[str, Any]:
     """Texts per second of a batch, by dtype and length in tokens."""
     size = 256 if torch.cuda.is_available() else 32
-    dtypes: tuple[Dtype, ...] = get_args(Dtype)
+    dtypes: tuple[Precision, ...] = get_args(Precision)
     rates: dict[str, list[list[float]]] = {dtype: [] for dtype in dtypes}
     for dtype in dtypes:
         for length in LENGTHS:
@@ -74,7 +74,7 @@ def step_rates(base: Path, texts: list[str]) -> dict[str, Any]:
     """Full training steps by dtype, with cached gradients and with activations that are kept."""
     steps = {
         f"{dtype} {'cached' if cached else 'kept'}": in_own_process(full_step, str(base), texts, dtype, cached)
-        for dtype in get_args(Dtype)
+        for dtype in get_args(Precision)
         for cached in (False, True)
     }
     return {"full_step": steps, "full_step_measured_on": STEP}

@@ -70,7 +70,9 @@ RATES: dict[str, Any] = {
 
 
 def params(*settings: str) -> Params:
-    return overridden(["base_model=tiny", "data.mined_negatives=0", *settings])
+    return overridden(
+        ["base_model=tiny", "data.mined_negatives=0", "embed.dtype=float32", "finetune.live.dtype=float32", *settings]
+    )
 
 
 def estimate(*settings: str, rates: dict[str, Any] = RATES, bandwidth: float = 80) -> Estimate:
@@ -85,6 +87,13 @@ def test_encoding_takes_what_was_measured_between_and_beyond_the_lengths() -> No
     assert of._encode([Group(100, 198)], "float32", None) == pytest.approx(20.0)
     assert of._encode([Group(100, 198)], "float32", 100) == pytest.approx(10.0), "cut at 100 tokens"
     assert of._encode([Group(100, 8)], "bfloat16", None) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [(20.0, 5.0), (5.0, 10.0)])
+def test_auto_is_the_faster_precision(rate: float, seconds: float) -> None:
+    rates = copy.deepcopy(RATES)
+    rates["bases"]["tiny"]["encode_texts_a_second"]["bfloat16"][-1] = [100, rate]
+    assert estimate(rates=rates)._encode([Group(100, 98)], "auto", None) == pytest.approx(seconds)
 
 
 def test_the_stages_of_the_default_cost_what_one_works_out_by_hand() -> None:
