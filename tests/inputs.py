@@ -21,7 +21,8 @@ DEV = 8
 def tiny_params(**top: Any) -> Params:
     """The project's params with runs of a few steps, and then those given."""
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
-    raw["embed"]["dtype"] = "float32"
+    # torch: a process that has run OpenVINO dies of a later test's SIGTERM (tests/encode/test_openvino_engine.py).
+    raw["embed"] |= {"engine": "torch", "dtype": "float32"}
     small = {"batch_size": 8, "epochs": 2, "evaluations": 2, "negatives": 0}
     raw["finetune"]["shared"] |= {**small, "store_negatives": 4}
     raw["finetune"]["live"] |= {**small, "max_pairs": None, "max_length": 16, "forward_size": 5, "dtype": "float32"}
