@@ -6,6 +6,8 @@ are the means of the parts' means (as BEIR reports CQADupStack).
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from urllib.parse import quote
 
@@ -187,10 +189,12 @@ def read_scores(folder: Path, split: str) -> pd.DataFrame:
 def _trec_lines(run: Run, depth: int, tag: str) -> Iterator[str]:
     """`query Q0 document rank score tag`; TREC files are cut at white space, so ids have theirs percent-encoded."""
     for query, found in run.items():
-        best = sorted(found.items(), key=lambda item: (item[1], item[0]), reverse=True)[:depth]
+        topic = _trec_id(query)
+        best = sorted(found.items(), key=itemgetter(1, 0), reverse=True)[:depth]
         for place, (document, score) in enumerate(best, start=1):
-            yield f"{_trec_id(query)} Q0 {_trec_id(document)} {place} {score!r} {tag}\n"
+            yield f"{topic} Q0 {_trec_id(document)} {place} {score!r} {tag}\n"
 
 
+@lru_cache(maxsize=2**17)
 def _trec_id(text: str) -> str:
     return text if text.isprintable() and not set(text) & {" ", "%"} else quote(text, safe="")
