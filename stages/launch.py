@@ -44,7 +44,7 @@ def run_stage(main: Callable[[], object]) -> None:
     lost another one says so in a line, and leaves a little later than that one did.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for name in ("httpx", "sentence_transformers", "transformers", "accelerate", "bm25s"):
+    for name in ("httpx", "sentence_transformers", "transformers", "accelerate", "bm25s", "fontTools"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", message="OMP_NUM_THREADS/MKL_NUM_THREADS unset")

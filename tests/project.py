@@ -21,6 +21,8 @@ from tests.tiny import save_tiny_base
 ROOT = Path(__file__).parents[1]
 # Beside it: what the stages of its first run opened below data/ and models/, as lines of stage and path.
 OPENED = "opened"
+# And what that run printed.
+PRINTED = "printed"
 STRATEGIES = {"smart_hybrid", "full_finetune", "pretrain_finetune"}
 CONTROLS = {"untrained", "random_projection"}
 DENSE = {"base", "pretrain", *STRATEGIES, *CONTROLS}
@@ -174,7 +176,7 @@ def first_run(folder: Path) -> None:
     )
     project.commit("start")
     audit = {"PYTHONPATH": str(ROOT / "tests/audit"), "OPENED_FILES": str(folder.parent / OPENED)}
-    project.run("dvc", "repro", environment=audit)
+    (folder.parent / PRINTED).write_text(project.run("dvc", "repro", environment=audit))
     project.commit("first results")
 
 

@@ -17,6 +17,7 @@ from tests.project import (
     EMBEDDINGS,
     EVALUATIONS,
     OPENED,
+    PRINTED,
     STARTS,
     TRAININGS,
     Project,
@@ -92,6 +93,15 @@ def test_stages_open_only_what_they_declare(project: Project) -> None:
         )
     }
     assert not undeclared
+
+
+def test_a_stage_says_what_it_does_and_no_more(project: Project) -> None:
+    """The library that fits fonts into a PDF tells of every glyph, in hundreds of lines."""
+    stages = (project.folder.parent / PRINTED).read_text().split("Running stage '")[1:]
+    lines = {part.split("'")[0]: len(part.splitlines()) for part in stages}
+    assert len(lines) > 15
+    assert max(lines.values()) < 60, lines
+    assert lines["compare"] < 20, lines
 
 
 def test_a_second_run_runs_nothing(project: Project) -> None:

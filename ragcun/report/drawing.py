@@ -48,18 +48,21 @@ _METADATA: dict[str, dict[str, None]] = {
 }
 
 
-def draw(chart: Chart, path: Path, kind: str = "png") -> None:
-    """Write the chart into a PNG or a PDF file.
+def draw(chart: Chart, **files: Path) -> None:
+    """Write the chart into files, by kind: png or pdf, or both from one drawing, with the first one's layout.
 
     >>> from ragcun.report.looks import Look
     >>> line = Series("base", Look(("#000000", "#ffffff")), [1, 2], [3, 4])
-    >>> draw(Chart("a", "A", "", [Panel("", "x", "y", [line])]), Path("a.png"))
-    >>> Path("a.png").read_bytes()[1:4]
-    b'PNG'
+    >>> draw(Chart("a", "A", "", [Panel("", "x", "y", [line])]), png=Path("a.png"), pdf=Path("a.pdf"))
+    >>> Path("a.png").read_bytes()[1:4], Path("a.pdf").read_bytes()[1:4]
+    (b'PNG', b'PDF')
     """
     with pyplot.rc_context(_STYLE):
         figure = _figure(chart)
-        figure.savefig(path, format=kind, dpi=_DPI, metadata=_METADATA[kind])
+        for kind, path in files.items():
+            figure.savefig(path, format=kind, dpi=_DPI, metadata=_METADATA[kind])
+            # Computed once: it takes longer than the rest of a small figure.
+            figure.set_layout_engine("none")
         pyplot.close(figure)
 
 

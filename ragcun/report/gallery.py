@@ -1,5 +1,6 @@
 """All figures of a comparison, and their files."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,9 +54,12 @@ def write_figures(found: Sequence[Chart], folder: Path, tracked: Path) -> None:
     """
     with atomic_folder(folder) as partial:
         for chart in found:
-            for kind in ("png", "pdf") if chart.panels else ():
-                draw(chart, partial / f"{chart.name}.{kind}", kind)
+            if chart.panels:
+                draw(chart, png=partial / f"{chart.name}.png", pdf=partial / f"{chart.name}.pdf")
     for chart in found:
         if chart.name in TRACKED:
             with atomic_file(tracked / f"{chart.name}.png") as partial:
-                draw(chart, partial)
+                if chart.panels:
+                    shutil.copyfile(folder / f"{chart.name}.png", partial)
+                else:
+                    draw(chart, png=partial)

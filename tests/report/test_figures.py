@@ -162,4 +162,4 @@ def test_what_has_no_data_is_no_file_but_for_those_in_git(tmp_path: Path) -> Non
     write_figures(empty, tmp_path / "figures", tmp_path / "metrics")
     assert list((tmp_path / "figures").iterdir()) == []
     assert {path.name for path in (tmp_path / "metrics").iterdir()} == {f"{name}.png" for name in TRACKED}
-    draw(empty[0], tmp_path / "empty.png")
+    draw(empty[0], png=tmp_path / "empty.png")
