@@ -36,7 +36,7 @@ from ragcun.train.loss import RetrievalLoss
 from ragcun.train.recipe import Recipe
 from ragcun.train.selection import BestCheckpoint, dev_evaluator, validation_evaluator
 from ragcun.train.tracking import trackers
-from ragcun.train.trainee import FrozenTrainee, LiveTrainee, Trainee
+from ragcun.train.trainee import FrozenTrainee, LiveTrainee, Trainee, fast_attention
 from ragcun.train.trainer import Trainer, TrainingResult, training_arguments
 from ragcun.train.validation import Validation, read_validation
 
@@ -152,7 +152,7 @@ def trainee_of(
             yield FrozenTrainee(encoder, store, beyond)
         return
     texts = pairs.texts["text"].tolist() + ([*validation.passages, *validation.queries] if validation else [])
-    with texts_cut_at(encoder, recipe.max_length):
+    with texts_cut_at(encoder, recipe.max_length), fast_attention(encoder):
         yield LiveTrainee(
             encoder,
             texts,

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Router
+from sentence_transformers.base.modules import Router, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 
+from ragcun.encode.base import texts_cut_at
 from ragcun.encode.encoder import encode
 from ragcun.model.encoder import IsotropicGaussianEncoder
 from ragcun.train.learning_rates import parameter_groups
 from ragcun.train.loss import RetrievalLoss
 from ragcun.train.run import fit
-from ragcun.train.trainee import FrozenTrainee, LiveTrainee, Trainee
+from ragcun.train.trainee import FrozenTrainee, LiveTrainee, Trainee, fast_attention
 from ragcun.train.trainer import Trainer, TrainingResult
 from tests.invariants import Invariant, deciding, difference, relative
 from tests.processes import run_in_processes
@@ -210,3 +211,39 @@ def test_frozen_layers_are_in_evaluation_mode(tiny_base: Path) -> None:
     assert not transformer.embeddings.training
     assert not transformer.encoder.layer[0].training
     assert transformer.encoder.layer[1].training
+
+
+def gradients(encoder: IsotropicGaussianEncoder) -> dict[str, torch.Tensor]:
+    """Of a live step's loss over all texts, without dropout."""
+    encoder.zero_grad()
+    features = LiveTrainee(encoder, TEXTS, chunk=8, dtype="float32").load(np.arange(30), "query")
+    loss = RetrievalLoss(encoder, similarity="cosine", temperature=0.1, isotropy_weight=0, isotropy_directions=1)
+    embedded = loss._embed([dict(chunk) for chunk in features.chunks], features.order)
+    (embedded @ embedded.T).logsumexp(1).sum().backward()
+    return {name: value.grad for name, value in encoder.named_parameters() if value.grad is not None}
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("base_of", [prompted, routed])
+def test_fast_attention_has_the_gradients_of_the_fused(
+    base_of: Callable[[Path], Path], tmp_path: Path, invariant: Invariant
+) -> None:
+    encoder = IsotropicGaussianEncoder(base_model=str(base_of(tmp_path)), freeze_base=False, device="cpu").eval()
+    used = [module.model.config for module in encoder.modules() if isinstance(module, Transformer)]
+    assert {config._attn_implementation for config in used} == {"sdpa"}
+    expected = {name: value.clone() for name, value in gradients(encoder).items()}
+    with fast_attention(encoder):
+        assert {config._attn_implementation for config in used} == {"eager"}
+        found = gradients(encoder)
+    assert {config._attn_implementation for config in used} == {"sdpa"}
+    assert len(found) > 30
+    invariant("gradients, plain attention or fused, fp32", difference(deciding(expected), deciding(found)), 1e-4)
+
+
+def test_long_texts_keep_the_fused_attention(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = IsotropicGaussianEncoder(base_model=str(tiny_base), freeze_base=False, device="cpu")
+    assert encoder.transformers_model is not None
+    for bound, expected in ((16, "eager"), (15, "sdpa")):
+        monkeypatch.setattr("ragcun.train.trainee._SHORT", bound)
+        with texts_cut_at(encoder, 16), fast_attention(encoder):
+            assert encoder.transformers_model.config._attn_implementation == expected
