@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """Two curves of two revisions each, as dvc writes them beside a project's package."""
+    """Two curves of two revisions each, as dvc writes them beside a project's package; the second has numbers with long names."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "ragcun").symlink_to(ROOT / "ragcun")
     plots = []
@@ -24,7 +24,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         points = [
             {
                 "step": str(step),
-                "dev_ndcg@10": str(0.5 + step / 100 + number / 10),
+                "dev_ndcg@10": str((0.5 + step / 100 + number / 10) * (1e-5 if number else 1)),
                 "rev": rev,
                 "filename": f"{number}.tsv",
             }
@@ -59,6 +59,20 @@ def test_each_curve_is_drawn_with_a_line_for_each_revision(page: Browser) -> Non
     text = page.evaluate("document.querySelector('.plot .panel').textContent")
     assert "metrics/curves/0.tsv" in text
     assert "dev_ndcg@10" in text
+
+
+def test_the_name_of_the_axis_lies_beside_its_numbers(page: Browser) -> None:
+    found = page.evaluate(
+        """[...document.querySelectorAll('.plot .axes')].map((axes) => {
+          const boxes = [...axes.querySelectorAll('text')].map((each) => [each, each.getBoundingClientRect()]);
+          const [, name] = boxes.find(([each]) => each.getAttribute('transform'));
+          const numbers = boxes.filter(([each]) => each.getAttribute('text-anchor') === 'end').map(([, box]) => box);
+          return [Math.min(...numbers.map((box) => box.left)) - name.right, Math.max(...numbers.map((box) => box.width))];
+        })"""
+    )
+    gaps, widths = zip(*found, strict=True)
+    assert widths[1] > widths[0] + 10, "vacuous: no long numbers"
+    assert min(gaps) > 0
 
 
 def test_nothing_comes_from_a_network(page: Browser) -> None:

@@ -112,6 +112,11 @@ function drawSeries(series, x, y) {
   return group;
 }
 
+function ticksOfY(panel, range) {
+  if (panel.rows.length) return [];
+  return panel.log_y ? logTicks(range, panel.log_y, 5) : linearTicks(range, 5);
+}
+
 function drawAxes(panel, frame, x, y, ranges) {
   const group = svg("g", { class: "axes" });
   const text = (content, attributes) => group.append(svg("text", attributes, content));
@@ -120,8 +125,7 @@ function drawAxes(panel, frame, x, y, ranges) {
     group.append(svg("line", { x1: x(tick), x2: x(tick), y1: frame.top, y2: frame.bottom }));
     text(number(tick), { x: x(tick), y: frame.bottom + 14, "text-anchor": "middle" });
   }
-  const ticksY = panel.rows.length ? [] : panel.log_y ? logTicks(ranges.y, panel.log_y, 5) : linearTicks(ranges.y, 5);
-  for (const tick of ticksY) {
+  for (const tick of ticksOfY(panel, ranges.y)) {
     group.append(svg("line", { x1: frame.left, x2: frame.right, y1: y(tick), y2: y(tick) }));
     text(number(tick), { x: frame.left - 6, y: y(tick) + 3.5, "text-anchor": "end" });
   }
@@ -137,13 +141,16 @@ function drawAxes(panel, frame, x, y, ranges) {
 
 function drawPanel(holder, panel, shape, hidden) {
   const width = Math.max(240, holder.clientWidth);
-  const left = panel.rows.length ? 14 + 6.1 * Math.max(...panel.rows.map((row) => row.length)) : MARGIN.left;
+  const ranges = { x: extent(panel, "x"), y: panel.rows.length ? [panel.rows.length - 0.5, -0.5] : extent(panel, "y") };
+  const names = panel.rows.length ? panel.rows : ticksOfY(panel, ranges.y).map(number);
+  const longest = 6.1 * Math.max(...names.map((name) => name.length), 0);
+  // Beside numbers stands the axis' name.
+  const left = panel.rows.length ? 14 + longest : Math.max(MARGIN.left, 24 + longest);
   const inner = width - left - MARGIN.right;
   const height = panel.rows.length ? 64 + 27 * panel.rows.length
     : panel.equal ? inner + MARGIN.top + MARGIN.bottom : Math.min(360, Math.max(230, width * shape));
   const frame = { left, right: width - MARGIN.right, top: MARGIN.top, bottom: height - MARGIN.bottom };
   const shown = { ...panel, series: panel.series.filter((each) => !hidden.has(each.name)) };
-  const ranges = { x: extent(panel, "x"), y: panel.rows.length ? [panel.rows.length - 0.5, -0.5] : extent(panel, "y") };
   const x = scale(ranges.x, [frame.left, frame.right], panel.log_x);
   const y = scale(ranges.y, [frame.bottom, frame.top], panel.log_y);
   const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `${panel.title} ${panel.y}` });
