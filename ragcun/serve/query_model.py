@@ -1,7 +1,9 @@
 """A model as search needs it: vectors of queries, of sentences, and of a whole corpus by way of the row cache."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 
@@ -9,10 +11,17 @@ from ragcun.adapt.folder import base_and_head, load_model
 from ragcun.encode.base import similarity_of
 from ragcun.encode.encoder import TextEncoder, describe, encode
 from ragcun.encode.store import Texts, read_embeddings, write_embeddings
-from ragcun.params import Role
+from ragcun.params import Dtype, Engine, Role
 
-_BATCH_TOKENS = 4096
+# How a corpus is encoded. These are the pipeline's defaults, by which the row cache may have its texts already.
+CORPUS: "_Encoding" = {"engine": "auto", "dtype": "auto", "batch_tokens": 4096}
 _QUERY_TOKENS = 64
+
+
+class _Encoding(TypedDict):
+    engine: Engine
+    dtype: Dtype
+    batch_tokens: int
 
 
 class QueryModel:
@@ -23,7 +32,6 @@ class QueryModel:
         self.similarity = similarity_of(model, path)
         self.description = describe(model, list(model), "float32")
         self._base, self._head = base_and_head(model)
-        self._encoder = TextEncoder(self._base, dtype="float32", batch_tokens=_BATCH_TOKENS, max_length=None)
 
     def encode(self, texts: Sequence[str], role: Role) -> np.ndarray:
         """Embeddings (N, D) float32 of a few texts."""
@@ -32,7 +40,9 @@ class QueryModel:
 
     def encode_corpus(self, texts: Sequence[str], scratch: Path) -> np.ndarray:
         """Embeddings (N, D) float32 of documents; `scratch` holds their base vectors meanwhile, memory-mapped."""
-        write_embeddings(scratch / "corpus", self._encoder, {"documents": Texts.of(texts, "passage")})
+        # Of a copy: another engine takes the place of the model's passes for good, and queries stay in float32.
+        encoder = TextEncoder(deepcopy(self._base), max_length=None, **CORPUS)
+        write_embeddings(scratch / "corpus", encoder, {"documents": Texts.of(texts, "passage")})
         return self._projected(read_embeddings(scratch / "corpus").arrays["documents"])
 
     def _projected(self, vectors: np.ndarray) -> np.ndarray:

@@ -12,8 +12,12 @@ from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer, models
 
 from ragcun.core.errors import RagcunError
+from ragcun.encode.base import load_base
+from ragcun.encode.encoder import TextEncoder
 from ragcun.encode.openvino_engine import runs_on_openvino
-from ragcun.encode.store import MADE_BY
+from ragcun.encode.store import MADE_BY, Texts, read_embeddings, write_embeddings
+from ragcun.params import Embed
+from ragcun.serve import query_model
 from tests.encode.test_fixed_shapes import threads
 from tests.encoding import load, some_texts, text_encoder
 from tests.tiny import save_tiny_router
@@ -72,3 +76,23 @@ def test_its_telemetry_is_never_loaded() -> None:
         "import openvino.tools.ovc; sys.exit(sys.modules.get('openvino_telemetry') is not None)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_search_takes_the_rows_that_the_pipeline_encoded_and_keeps_queries_exact(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoding = query_model.CORPUS | {"dtype": "float32"}  # the random base is too coarse in bfloat16
+    monkeypatch.setattr(query_model, "CORPUS", encoding)
+    texts = some_texts(20)
+    pipeline = TextEncoder.of(load_base(str(tiny_base), device="cpu"), Embed(max_length=None, **encoding))
+    assert pipeline.manifest[MADE_BY]["engine"].startswith("openvino ")
+    write_embeddings(tmp_path / "stored", pipeline, {"texts": Texts.of(texts, "passage")})
+    model = query_model.QueryModel(str(tiny_base))
+    query = model.encode(["river"], "query")
+    with monkeypatch.context() as patch:
+        patch.setattr("ragcun.encode.encoder.run_on_openvino", lambda *_: pytest.fail("encoded again"))
+        found = model.encode_corpus(texts, tmp_path)
+    assert np.array_equal(found, read_embeddings(tmp_path / "stored").arrays["texts"])
+    np.testing.assert_allclose(found, model.encode(texts, "passage"), atol=1e-5)
+    model.encode_corpus(some_texts(30), tmp_path / "more")
+    assert np.array_equal(model.encode(["river"], "query"), query)

@@ -30,6 +30,12 @@ TINY = tiny_benchmark()
 QUERY = "what is star orbit"
 
 
+@pytest.fixture(autouse=True)
+def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch in float32: OpenVINO's cases have a process of their own."""
+    monkeypatch.setattr(query_model, "CORPUS", {"engine": "torch", "dtype": "float32", "batch_tokens": 4096})
+
+
 @pytest.fixture
 def beir(tmp_path: Path) -> Path:
     write_benchmark(TINY, tmp_path / "beir")
