@@ -25,6 +25,7 @@ from ragcun.train import run as module
 from ragcun.train.initial import Inputs, build_encoder, initial_model
 from ragcun.train.recipe import Recipe, finetune_recipe, pretrain_recipe
 from ragcun.train.run import publish, train, work_folder, write_time
+from ragcun.train.trainer import Trainer
 from ragcun.train.validation import validation_of
 from tests.inputs import tiny_params, write_inputs
 from tests.tiny import MAX_LENGTH, WORDS, tiny_benchmark
@@ -204,10 +205,18 @@ def test_the_base_of_a_trained_model_is_the_base(tiny_base: Path, inputs: Path, 
 
 
 def test_a_live_run_saves_a_whole_model_that_reads_as_much_as_before(
-    tiny_base: Path, inputs: Path, tmp_path: Path
+    tiny_base: Path, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = tiny_params(output_dim=16)
+    settings, attention = tiny_params(output_dim=16), set()
+    step = Trainer.training_step
+
+    def noted(self: Trainer, *args: Any, **kwargs: Any) -> torch.Tensor:
+        attention.add(self.model.transformers_model.config._attn_implementation)  # type: ignore[union-attr]
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(Trainer, "training_step", noted)
     folder = run(settings, tiny_base, inputs, tmp_path, "full_finetune", freeze_base=False)
+    assert attention == {"eager"}, "short texts train with plain attention"
     # No vector goes through BERT's pooler, so it does not train.
     sizes = {
         name: value.numel() for name, value in IsotropicGaussianEncoder(str(folder), device="cpu").named_parameters()
