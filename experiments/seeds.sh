@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What the seed of training changes: the trained models again with other seeds, on the same data (data.seed stays), beside those
-# of the last commit. Run on a commit whose `dvc repro` is done; on 2 cores about 20 minutes a seed. The tables land in
+# of the last commit. Run on a commit whose `dvc repro` is done; on 2 cores 15 minutes a seed, beside other work. The tables land in
 # docs/seeds.md.
 #
 # Usage: bash experiments/seeds.sh [SEED...]
