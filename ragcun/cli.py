@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code: 0, 1 for a mistake in what it was given, 2 for one in how it was called."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for name in ("httpx", "sentence_transformers", "transformers"):
+    for name in ("httpx", "sentence_transformers", "transformers", "bm25s"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=FutureWarning)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -10,6 +10,7 @@ from torch import nn
 
 from ragcun.adapt.directions import ends_linear, sees_directions
 from ragcun.adapt.rule import Adaptation
+from ragcun.core.errors import RagcunError
 from ragcun.core.files import atomic_folder
 from ragcun.encode.base import load_base, settings_of
 from ragcun.encode.layout import LAYOUT_FILE
@@ -22,6 +23,10 @@ ADAPTED = "A text embedder for retrieval, adapted to a corpus with ragcun, witho
 
 def load_model(path: str) -> SentenceTransformer:
     """Load a model of ours with its projection, or any SentenceTransformer. Raises RagcunError where there is none."""
+    folder, *below = Path(path).parts
+    if below and Path(folder).is_dir() and not Path(path).exists():
+        # A name of the hub has the same form, and looking there takes a minute where there is no network.
+        raise RagcunError(f"{path} does not exist: {folder} is a folder here, so correct the path")
     if Path(path, LAYOUT_FILE).is_file():
         return IsotropicGaussianEncoder(path).eval()
     return load_base(path).eval()

@@ -39,6 +39,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         yield partial
         partial.chmod(0o777 & ~_umask())
+        for file in partial.rglob("*"):
+            # Some libraries write files that their user alone can read.
+            if file.is_file() and not file.is_symlink():
+                file.chmod(file.stat().st_mode | 0o666 & ~_umask())
         publish_folder(partial, path)
     except OSError as error:
         _name(error, path)

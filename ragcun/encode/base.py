@@ -50,7 +50,8 @@ def load_base(path: str, *, normalize: NormalizeBase = "keep", **kwargs: Any) ->
     try:
         model = SentenceTransformer(path, **in_fp32(kwargs)).float()
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise RagcunError(f"{path} does not load as a SentenceTransformer: {error}") from error
+        (line, *_) = str(error).splitlines() or [type(error).__name__]
+        raise RagcunError(f"{path} does not load as a SentenceTransformer: {line}") from error
     check_base(model, path)
     saved = Path(path, LAYOUT_FILE).is_file()
     modules = list(model)[: saved_base_length(Path(path), len(model)) if saved else len(model)]

@@ -4,8 +4,11 @@ sentence-transformers' own backend for it needs optimum-intel, which needs an ol
 behind the transformer stays in PyTorch.
 """
 
+import logging
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -80,8 +83,8 @@ class _Compiled:
     def __init__(self, transformer: nn.Module, inputs: dict[str, Tensor], dtype: Precision) -> None:
         openvino = import_openvino()
         self.names = list(inputs)
-        with warnings.catch_warnings():
-            # That the tracer takes a branch for good, which the check would notice.
+        with warnings.catch_warnings(), _quiet("transformers"):
+            # That the tracer takes a branch for good, which the check would notice; that a config names no loss.
             warnings.simplefilter("ignore")
             graph = openvino.convert_model(
                 _LastHiddenState(transformer, self.names), example_input=tuple(inputs.values())
@@ -97,6 +100,16 @@ class _Compiled:
         (output,) = self.compiled([features[name].numpy() for name in self.names]).values()
         # The next call writes over what this one returned.
         return {"last_hidden_state": torch.from_numpy(output.copy())}
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """A logger tells of errors alone while the block runs."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    yield
+    logger.setLevel(level)
 
 
 class _LastHiddenState(nn.Module):

@@ -44,7 +44,7 @@ from sentence_transformers import SentenceTransformer
 
 model = SentenceTransformer("path/to/this/folder")
 queries = model.encode_query(["who wrote Candide"])
-documents = model.encode_document(["Candide. Candide is a satire by Voltaire."])
+documents = model.encode_document(["Candide Candide is a satire by Voltaire."])  # title, a space, body
 print(model.similarity(queries, documents))
 ```
 

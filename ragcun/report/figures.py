@@ -131,6 +131,6 @@ def curves_chart(curves: Mapping[str, pd.DataFrame], looks: Looks) -> Chart:
         "curves",
         "While training",
         "The dev queries of each run while it trains; the checkpoint is chosen on them. Heights of two runs compare only where "
-        "both are scored on the same queries and passages: pretraining has its own, and a base that trains a part of them.",
+        "both are scored on the same queries and passages: pretraining has its own, and a base that trains has a part of them.",
         panels,
     )

@@ -42,8 +42,7 @@ COLUMNS = {
     ),
     QUERY_IN_DEV: (
         "asked in dev",
-        "a dev query asks the same: one of the pairs, or of the benchmark `data.validation`; the checkpoint is chosen on dev "
-        "queries, all or a part of them",
+        "a dev query asks the same: one of the pairs, or of the benchmark `data.validation`; checkpoints are chosen on dev queries",
     ),
     ANSWER_IN_DEV: ("answer is a dev positive", "a relevant document answers a dev query"),
 }

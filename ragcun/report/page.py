@@ -17,8 +17,9 @@ from markupsafe import Markup
 from ragcun.report.charts import Chart
 from ragcun.report.comparison import BASELINE, METRIC, Comparison
 from ragcun.report.difference_tables import difference_tables
+from ragcun.report.leakage import COLUMNS
 from ragcun.report.page_tables import View, comparison_view, plain_view
-from ragcun.report.panels import space_table
+from ragcun.report.panels import space_table, without_left_alone
 from ragcun.report.tables import SIGNIFICANT, leakage_counts
 
 # The groups of the comparison's rows, by what is shown at first.
@@ -93,6 +94,7 @@ def render(contents: Contents) -> str:
         changes=None if contents.changes is None else plain_view("", contents.changes),
         sources=plain_view("", contents.sources),
         leakage=plain_view("", leakage_counts(contents.comparison)),
+        seen=[{"heading": heading, "meaning": meaning.replace("`", "")} for heading, meaning in COLUMNS.values()],
         data=_script_data(contents, charts),
         # Files of this package, and no text of data.
         style=Markup(_file("page.css")),
@@ -106,7 +108,7 @@ def _tables(comparison: Comparison) -> list[View]:
     names = [name for name in map(str, whole) if "@" in name and "." not in name]
     every = whole[["benchmark", "split", "model", "queries", *names]]
     found = [plain_view("Every ranking measure", every)]
-    space = space_table(comparison.measures)
+    space = space_table(without_left_alone(comparison))
     found += [plain_view("The space of documents and of queries", space)] if len(space) else []
     tests = difference_tables(comparison.differences)
     return found + [plain_view(f"Differences: {heading}", table) for heading, table in tests.items()]

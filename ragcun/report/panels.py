@@ -19,7 +19,7 @@ def panels(comparison: Comparison, compression: pd.DataFrame, anchors: pd.DataFr
     parts = ["Explained in docs/measures.md."]
     if len(anchors):
         parts += ["## Published and measured NDCG@10, test queries", markdown(anchors_table(anchors), names=3)]
-    space = space_table(_without_left_alone(comparison))
+    space = space_table(without_left_alone(comparison))
     if len(space):
         parts += ["## The space of documents and of queries", markdown(space, names=3)]
     if len(compression):
@@ -31,7 +31,7 @@ def panels(comparison: Comparison, compression: pd.DataFrame, anchors: pd.DataFr
     return "\n\n".join(parts) + "\n"
 
 
-def _without_left_alone(comparison: Comparison) -> pd.DataFrame:
+def without_left_alone(comparison: Comparison) -> pd.DataFrame:
     """The tidy table without models whose adaptation changed nothing: their space is the model's own."""
     measures = comparison.measures
     if not len(measures):

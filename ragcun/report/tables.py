@@ -19,6 +19,10 @@ MODEL, PARAMETERS, BYTES = "model", "trained parameters", "bytes"
 _APART = {POSITIVE_IN_TRAINING: "positive", PASSAGE_IN_TRAINING: "passage"}
 # The measures of the space that stand here; metrics/panels.md has all of them.
 _SPACE = ("isoscore", "mean_cosine", "effective_rank", "hubness")
+_BELOW = (
+    f"\\* differs from `{BASELINE}`, upwards or downwards; the section of differences says which. Nothing is in bold, for no "
+    "control is to be chosen."
+)
 _NOTE = (
     "Queries are compared without regard to case, white space and Unicode form; documents without regard to the last two, by "
     "title and body together and by body alone. The pairs' own test is kept out of training and of dev by document and by "
@@ -56,8 +60,12 @@ def to_markdown(comparison: Comparison) -> str:
         f"\\* differs from `{BASELINE}` (paired randomisation test over queries, p < {SIGNIFICANT} after Holm's correction"
         f"{_number_of_tests(comparison, 'main')}). Best in bold, second in italics. IsoScore is of the corpus under "
         "the model; 1 is isotropic. Bytes are those of a document's vector.",
+        *(
+            ["## Controls: projections that were not trained", markdown(_marked(controls, ranked=False)), _BELOW]
+            if len(controls)
+            else []
+        ),
         *_adapting(comparison),
-        *(["## Controls: projections that were not trained", markdown(_marked(controls))] if len(controls) else []),
         *_fusion(comparison),
         *_differences(comparison),
         "## Every measure",
@@ -87,7 +95,8 @@ def _differences(comparison: Comparison) -> list[str]:
         "Each table is a family: Holm's correction is for its number of tests, of all benchmarks together. p is of the paired "
         "randomisation test, t of the paired t test, both after the correction. Intervals are 95 %, by bootstrap over queries. "
         "d_z is the difference in standard deviations of the queries' differences. metrics/significance.csv also has p before "
-        "the correction, and the intervals of the means; docs/measures.md explains them."
+        "the correction, and the intervals of the means; docs/measures.md explains them. Equal small p are the least that the "
+        "resamplings can give, corrected."
     )
     parts = [part for name, table in tables.items() for part in (f"### {name}", markdown(table, names=3))]
     return ["## Differences of NDCG@10, test queries", note, *parts]
@@ -183,8 +192,13 @@ def _costs(measures: pd.DataFrame) -> dict[str, dict[str, str]]:
     return found
 
 
-def _marked(table: pd.DataFrame) -> pd.DataFrame:
-    out = marked(table, scored_columns(table), markdown_mark)
+def _marked(table: pd.DataFrame, *, ranked: bool = True) -> pd.DataFrame:
+    """The table with its stars, the best and the second best where it is `ranked`, and thousands apart."""
+
+    def mark(figure: str, place: str, star: str) -> str:
+        return markdown_mark(figure, place if ranked else "", star)
+
+    out = marked(table, scored_columns(table), mark)
     counts = [name for name in (PARAMETERS, BYTES) if name in out]
     out[counts] = out[counts].map(lambda cell: f"{int(cell):,}" if cell else "")
     return out

@@ -8,6 +8,7 @@ parity.json       how near each of these is to the vectors of torch in fp32
 """
 
 import json
+import logging
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from ragcun.serve.export_card import write_card
 from ragcun.serve.old_names import write_old_names
 from ragcun.serve.onnx_graph import FP32, INT8, GraphEncoder, check_packages, write_graph
 from ragcun.serve.parity import Sample, bytes_against_quality, check, cosines
+
+logger = logging.getLogger(__name__)
 
 Encode = Callable[[Sequence[str], Role], np.ndarray]
 
@@ -54,6 +57,7 @@ def export(request: Request) -> dict[str, Any]:
     if request.out.exists():
         raise RagcunError(f"OUT {request.out} is there already: name another folder, or remove it")
     model = load_model(request.model)
+    logger.info("encoding texts with the model, to compare with")
     sample = Sample.of(request.project / "data/pairs/finetune")
     wanted = sample.encoded(lambda texts, role: _torch(model, texts, role))
     with atomic_folder(request.out) as folder:
@@ -115,14 +119,17 @@ def _write_artefacts(
             "must_hold": must_hold,
         }
 
+    logger.info("the folder, and its copy for older clients")
     measure(".", _torch_of(folder), sample.few())
     try:
         write_old_names(folder, folder / _OLDER, model.max_seq_length)
         measure(_OLDER, _torch_of(folder / _OLDER), sample.few())
     except RagcunError as error:
         absent[_OLDER] = str(error)
+    logger.info("the graphs for onnxruntime")
     write_graph(model, folder / _ONNX)
     for name in (FP32, INT8):
+        logger.info("encoding the texts with %s", name)
         encoder = _graph_of(model, GraphEncoder(folder / _ONNX, name))
         measure(f"{_ONNX}/{name}", encoder, sample, must_hold=name != INT8)
     return artefacts, absent

@@ -21,6 +21,7 @@ _CARD = """\
 library_name: sentence-transformers
 pipeline_tag: sentence-similarity
 {% if licences %}license: other
+license_name: of-the-base-and-the-data-below
 {% endif %}tags:
 - sentence-transformers
 - feature-extraction
@@ -34,6 +35,9 @@ A text embedder for retrieval, exported with ragcun. Its embeddings have {{ dim 
 It reads {{ length }} tokens of a text.
 {% endif %}
 Compare them by {{ similarity }}. A document's text is its title and its body, joined by a space.
+{% if base.name %}
+Its base is `{{ base.name }}`{% if base.licence %}, under the licence {{ base.licence }}{% endif %}.
+{% endif %}
 
 ## Scores
 
@@ -105,7 +109,7 @@ from sentence_transformers import SentenceTransformer
 
 model = SentenceTransformer("{{ name }}")
 query = model.encode_query("who wrote Candide")
-documents = model.encode_document(["Candide. Candide is a satire by Voltaire."])
+documents = model.encode_document(["Candide Candide is a satire by Voltaire."])  # title, a space, body
 print(model.similarity(query, documents))
 ```
 {% if older %}
@@ -257,6 +261,7 @@ def write_card(
         oldest=OLDEST_VERSION,
         prompts={role: model.prompts.get(role) or "" for role in ("query", "document")},
         data=data,
+        base=_base(project),
         licences=sorted({each["licence"] for each in data}),
         settings=settings,
     )
@@ -289,6 +294,16 @@ def _published(
         measured = {benchmark: row[place] for benchmark, row in scores.items()}
         found += anchors_of(model, {name: each for name, each in measured.items() if each is not None}, base, known)
     return found
+
+
+def _base(project: Path) -> dict[str, str | None]:
+    """The name of the project's base, and the licence that its card names."""
+    params, card = project / PARAMS_FILE, project / "models/base/README.md"
+    name = yaml.safe_load(params.read_text(encoding="utf-8"))["base_model"] if params.is_file() else None
+    _, begin, rest = (card.read_text(encoding="utf-8") if card.is_file() else "").partition("---\n")
+    head = yaml.safe_load(rest.partition("\n---")[0]) if begin else None
+    licence = head.get("license") if isinstance(head, dict) else None
+    return {"name": name, "licence": None if licence is None else str(licence)}
 
 
 def _training_data(raw: Path) -> list[dict[str, Any]]:

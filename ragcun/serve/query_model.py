@@ -32,6 +32,7 @@ class QueryModel:
         self.similarity = similarity_of(model, path)
         self.description = describe(model, list(model), "float32")
         self._base, self._head = base_and_head(model)
+        self.dim = model.get_embedding_dimension() or 0
 
     def encode(self, texts: Sequence[str], role: Role) -> np.ndarray:
         """Embeddings (N, D) float32 of a few texts."""

@@ -74,6 +74,8 @@ class Searcher:
         self.model: QueryModel | None = None
         if request.ranking != "bm25":
             self.model = model = _load(request.model)
+            # Before a corpus is encoded, which may take long.
+            first_dims(np.empty((0, model.dim)), request.dims)
             form = Form(model.similarity, request.dims, request.int8)
             with scratch_folder() as scratch:
                 self._vectors = open_vectors(

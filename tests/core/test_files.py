@@ -63,12 +63,13 @@ def test_what_is_published_has_the_permissions_that_the_umask_gives(tmp_path: Pa
     try:
         with atomic_file(tmp_path / "a") as partial:
             partial.touch()
-        with atomic_folder(tmp_path / "b"):
-            pass
+        with atomic_folder(tmp_path / "b") as partial:
+            (partial / "own").touch(mode=0o600)
     finally:
         os.umask(before)
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
     assert (tmp_path / "b").stat().st_mode & 0o777 == 0o750
+    assert (tmp_path / "b/own").stat().st_mode & 0o777 == 0o640
 
 
 def test_json_keeps_letters_as_they_are_and_ends_in_a_line_break(tmp_path: Path) -> None:

@@ -125,6 +125,8 @@ def test_the_card_tells_scores_data_prompts_and_figures(tiny_base: Path, tmp_pat
         (tmp_path / "metrics" / name).mkdir(parents=True)
         (tmp_path / "metrics" / name / "tiny.json").write_text(json.dumps({"ndcg@10": score}))
     (tmp_path / "params.yaml").write_text("base_model: a base\n")
+    (tmp_path / "models/base").mkdir(parents=True)
+    (tmp_path / "models/base/README.md").write_text("---\nlanguage: en\nlicense: apache-2.0\n---\n# a base\n")
     (tmp_path / "benchmarks").mkdir()
     anchor = {"names": ["a base"], "source": "a paper", "ndcg@10": {"tiny": 0.26, "other": 0.5}}
     (tmp_path / "benchmarks/published.yaml").write_text(json.dumps({"base-of-a-paper": anchor}))
@@ -146,6 +148,7 @@ def test_the_card_tells_scores_data_prompts_and_figures(tiny_base: Path, tmp_pat
     for line in (
         "| benchmark | mine | base |",
         "| tiny | 0.5000 | 0.2500 |",
+        "Its base is `a base`, under the licence apache-2.0.",
         "| base-of-a-paper | tiny | 0.2600 | 0.2500 |",
         "* a paper",
         "| `onnx/model.onnx` | 2.5 | 0.999900 | 1.000000 | 0.7500 |",

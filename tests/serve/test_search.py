@@ -230,7 +230,8 @@ def test_what_cannot_be_searched_is_one_line_with_its_remedy(
 ) -> None:
     (tmp_path / "empty").mkdir()
     for arguments, message in [
-        ([str(tmp_path / "nowhere"), str(beir), "q"], "nowhere"),
+        ([str(tmp_path / "nowhere"), str(beir), "q"], "nowhere does not exist"),
+        (["tests/nowhere", str(beir), "q"], "tests/nowhere does not exist: tests is a folder here"),
         ([str(tiny_base), str(tmp_path / "no.txt"), "q"], "which does not exist"),
         ([str(tiny_base), str(tmp_path / "empty"), "q"], "a folder of .txt and .md files"),
         ([str(tiny_base), str(beir), "q", "--dims", "99"], "--dims 99: the model's vectors have 32 dimensions"),
