@@ -58,7 +58,6 @@ settings=(
     # It has no store: the batch's negatives and one hard one for each query, so the batch is large; caching lets it fit any GPU, for a third more work.
     finetune.live.batch_size=1024
     finetune.live.negatives=1
-    finetune.live.forward_size=64
     finetune.live.cache_gradients=true
     # Every evaluation encodes its passages again: enough of them to tell checkpoints apart, no more.
     finetune.live.evaluations=6

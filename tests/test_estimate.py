@@ -109,8 +109,8 @@ def test_the_stages_of_the_default_cost_what_one_works_out_by_hand() -> None:
     scoring = 15_774 / 1000 + 15_774 * (1e-4 + 914e-7)
     expected = 3 * 28 * 0.1 + 7 * scoring + 15_774 * 400 / 1e9 + 1
     assert costs["finetune@smart_hybrid"].seconds == pytest.approx(expected)
-    # 2,560 pairs of 7.9 and 64 tokens; 3 evaluations of 800 passages, at 64 tokens .064 seconds each, and 200 queries.
-    scoring = 800 * 0.064 + 200 * 0.010 + 800 * (1e-4 + 200e-7)
+    # 2,560 pairs of 7.9 and 64 tokens; 3 evaluations of 1,000 passages, at 64 tokens .064 seconds each, and 914 queries.
+    scoring = 1000 * 0.064 + 914 * 0.010 + 1000 * (1e-4 + 914e-7)
     expected = 2560 * (7.9 + 64) / 1000 + 3 * scoring + 15_774 * 400 / 1e9 + 1
     assert costs["finetune@full_finetune"].seconds == pytest.approx(expected)
     # The base is searched: 10,033 documents for 2,728 queries, then a second of isotropy and 3 of hubness.

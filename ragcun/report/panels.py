@@ -32,7 +32,11 @@ def panels(comparison: Comparison, compression: pd.DataFrame, anchors: pd.DataFr
 
 
 def without_left_alone(comparison: Comparison) -> pd.DataFrame:
-    """The tidy table without models whose adaptation changed nothing: their space is the model's own."""
+    """The tidy table without models whose adaptation changed nothing: their space is the model's own.
+
+    >>> len(without_left_alone(tiny_comparison)) == len(tiny_comparison.measures)
+    True
+    """
     measures = comparison.measures
     if not len(measures):
         return measures
