@@ -13,15 +13,16 @@ from ragcun.encode.encoder import TextEncoder, describe, encode
 from ragcun.encode.store import Texts, read_embeddings, write_embeddings
 from ragcun.params import Dtype, Engine, Role
 
-# How a corpus is encoded. These are the pipeline's defaults, by which the row cache may have its texts already.
-CORPUS: "_Encoding" = {"engine": "auto", "dtype": "auto", "batch_tokens": 4096}
-_QUERY_TOKENS = 64
-
 
 class _Encoding(TypedDict):
     engine: Engine
     dtype: Dtype
     batch_tokens: int
+
+
+# How a corpus is encoded. These are the pipeline's defaults, by which the row cache may have its texts already.
+CORPUS: _Encoding = {"engine": "auto", "dtype": "auto", "batch_tokens": 4096}
+_QUERY_TOKENS = 64
 
 
 class QueryModel:

@@ -12,6 +12,7 @@ from ragcun.report.comparison import Comparison
 from ragcun.report.figures import scores_chart
 from ragcun.report.latex import to_latex
 from ragcun.report.looks import Looks
+from ragcun.report.page import Contents, render
 from ragcun.report.significance import paired_p_value
 from ragcun.report.tables import headline, to_csv, to_markdown
 from tests.report.test_comparison import (
@@ -167,6 +168,12 @@ def test_a_model_that_is_left_alone_everywhere_has_no_row(results: Results) -> N
     assert "full_finetune + adapt |" not in to_markdown(comparison)
 
 
+def test_the_page_has_no_rows_of_a_model_that_is_left_alone(results: Results) -> None:
+    page = render(Contents(compared(results), [], [], None, pd.DataFrame(columns=["data"]), "a base", 42))
+    assert "smart_hybrid + adapt" in page
+    assert "full_finetune + adapt" not in page
+
+
 def test_a_model_that_is_adapted_on_one_benchmark_has_its_own_scores_on_the_other(results: Results) -> None:
     comparison = compared(results)
     found = row(comparison, "smart_hybrid + adapt", FANOUT)
@@ -219,6 +226,7 @@ def test_adapted_controls_stand_in_the_appendix(results: Results) -> None:
     assert list(comparison.controls) == ["untrained", "untrained + adapt"]
     _, controls, *_ = tables_of(to_markdown(comparison))
     assert [line["model"] for line in controls] == ["untrained", "untrained + adapt"]
+    assert not any(mark in cell for line in controls for cell in line.values() for mark in ("**", "_0")), "none is best"
     assert "untrained" not in to_latex(comparison)
 
 

@@ -226,7 +226,7 @@ def test_queries_are_read_in_turn_and_json_is_a_line_each(
 
 
 def test_what_cannot_be_searched_is_one_line_with_its_remedy(
-    tiny_base: Path, beir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_base: Path, beir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], encoded: list[int]
 ) -> None:
     (tmp_path / "empty").mkdir()
     for arguments, message in [
@@ -241,6 +241,7 @@ def test_what_cannot_be_searched_is_one_line_with_its_remedy(
         said = capsys.readouterr().err.strip().splitlines()[-1]
         assert said.startswith("error: ")
         assert message in said
+        assert "--dims" not in arguments or not encoded, "a wrong --dims is found before the corpus is encoded"
     for wrong in (["--top", "0"], ["--bm25", "--fuse"]):
         with pytest.raises(SystemExit):
             main(["search", str(tiny_base), str(beir), "q", *wrong])
